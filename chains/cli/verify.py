@@ -141,7 +141,28 @@ def read_blob(path: str) -> bytes:
         raise UsageError(f"--blob: {error}") from error
 
 
-def _certificate_options() -> list[Option]:
+def question_options() -> list[Option]:
+    """Return the options that say who is trusted, what is demanded and where evidence is."""
+    return [
+        config("a chains-config, for its registry settings"),
+        *signer_options(),
+        store(
+            "the store to search (default: an image's registry; for run files in this folder, .chains/layout)"
+        ),
+        *demand_options(),
+        *revocation_options(),
+        Option(
+            "--policy",
+            "let the policies of this file or folder decide about images, in place of the options above",
+            default=None,
+            metavar="FILE",
+            type=FILE,
+        ),
+    ]
+
+
+def certificate_options() -> list[Option]:
+    """Return the options about certificates, logs and timestamps."""
     options = []
     for name, what in (
         ("identity", "a certificate's identity"),
@@ -185,7 +206,7 @@ def signer_options() -> list[Option]:
             metavar="PUB",
             type=FILE,
         ),
-        *_certificate_options(),
+        *certificate_options(),
     ]
 
 
@@ -227,20 +248,7 @@ verify = Command(
             many="+",
             type=FILE,
         ),
-        config("a chains-config, for its registry settings"),
-        *signer_options(),
-        store(
-            "the store to search (default: an image's registry; for run files in this folder, .chains/layout)"
-        ),
-        *demand_options(),
-        *revocation_options(),
-        Option(
-            "--policy",
-            "let the policies of this file or folder decide about images, in place of the options above",
-            default=None,
-            metavar="FILE",
-            type=FILE,
-        ),
+        *question_options(),
         Option("--allow-unmatched", "take images that no policy is for as allowed", flag=True),
         *namespace_options(),
         *summary_options(),

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import LAYOUT, Settings, own_layout
-from chains.cli.arguments import FILE, Option, Options, config, namespace_options, output, store
-from chains.cli.revocations import revocation_options, revocations_of
+from chains.cli.arguments import Option, Options, namespace_options, output
+from chains.cli.revocations import revocations_of
 from chains.cli.trust import OPTIONS, names_somebody, where_to_look, whom_to_trust
-from chains.cli.verify import criteria_of, demand_options, read_blob, signer_options
+from chains.cli.verify import criteria_of, question_options, read_blob
 from chains.errors import UsageError
 from chains.inspection.contents import Inspector
 from chains.inspection.named_run import RunName, parse_run_name
@@ -30,20 +30,7 @@ _DEMANDS = (
 def evidence_options() -> list[Option]:
     """Return the options that say who is trusted, what is demanded and where evidence is."""
     return [
-        config("a chains-config, for its registry settings"),
-        *signer_options(),
-        store(
-            "the store to search (default: an image's registry; for run files in this folder, .chains/layout)"
-        ),
-        *demand_options(),
-        *revocation_options(),
-        Option(
-            "--policy",
-            "let the policies of this file or folder decide about images, in place of the options above",
-            default=None,
-            metavar="FILE",
-            type=FILE,
-        ),
+        *question_options(),
         *namespace_options(),
         Option("--resolve", "take targets as images, and resolve a tag to its digest once", flag=True),
         Option("--run", "the run to show, if a file holds several", metavar="NAMESPACE/NAME"),

@@ -11,6 +11,7 @@ from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import Settings
 from chains.cli.arguments import FILE, Option, Options
 from chains.cli.revocations import revocation_options, revocations_of
+from chains.cli.verify import certificate_options
 from chains.documents.load import read_bytes
 from chains.errors import UsageError
 from chains.verify.criteria import CertificateWanted, Criteria
@@ -83,7 +84,7 @@ def trust_of(given: dict[str, Any], settings: Settings) -> Trust:
 
 def trust_options() -> list[Option]:
     """Return the options that say whom to trust."""
-    options = [
+    return [
         Option(
             "--key",
             "a public key, certificate, key set or JWKS to trust, named as for verify --key; may be repeated",
@@ -91,20 +92,8 @@ def trust_options() -> list[Option]:
             repeatable=True,
             metavar="PUB",
             type=FILE,
-        )
-    ]
-    for name, what in (("identity", "an identity to trust"), ("oidc-issuer", "its OIDC issuer")):
-        text = f"{what}, as a regular expression that matches all of it"
-        options += [
-            Option(f"--certificate-{name}", f"{what}, exactly", default=None, metavar="NAME"),
-            Option(f"--certificate-{name}-regexp", text, default=None, metavar="REGEXP"),
-        ]
-    root = "a trusted_root.json, for certificates, log entries and verified times"
-    return [
-        *options,
-        Option("--trusted-root", root, default=None, metavar="FILE", type=FILE),
-        Option("--require-log", "require an entry in a transparency log", flag=True),
-        Option("--require-timestamp", "require an RFC 3161 timestamp", flag=True),
+        ),
+        *certificate_options(),
         Option("--builder-id", "require this builder of provenance", default=None, metavar="URI"),
         Option("--build-type", "require this build type of provenance", default=None, metavar="URI"),
         *revocation_options(),
