@@ -11,9 +11,9 @@ from typing import Any
 
 from chains.index.codes import Kind, Role, Verdict, digest_bytes, digest_text, original, place, uid_text, word
 from chains.index.database import Place
-from chains.index.query.reader import Reader, reading
-from chains.index.query.scope import View
-from chains.index.query.sql import Sql, one_of
+from chains.index.query.reader import reading
+from chains.index.query.scope import View, view_of
+from chains.index.query.sql import Sql, all_of, exists, one_of
 from chains.index.query.state import IndexState, state_of
 from chains.lineage.collect import Claim, Collected, Used
 from chains.lineage.collect import Place as Copy
@@ -33,13 +33,16 @@ _Digest = tuple[str, bytes]
 """The algorithm as the index writes it, and the value."""
 
 
-def collect_relatives(at: Place, digests: Sequence[str], depth: int) -> Collected:
+def collect_relatives(
+    at: Place, digests: Sequence[str], depth: int, *, namespaces: Sequence[str] | None = None
+) -> Collected:
     """Return the statements within ``depth`` runs of an artifact, which has these digests (``name:hex``).
 
-    Raises what :func:`chains.index.query.reader.reading` raises.
+    Only statements of ``namespaces`` are seen, and only their digests lead on; None: all. Raises what
+    :func:`chains.index.query.reader.reading` raises.
     """
     with reading(at) as reader:
-        family = _Relatives(reader, at)
+        family = _Relatives(view_of(reader, namespaces), at)
         start = [(name, digest_bytes(value)) for name, _, value in (one.partition(":") for one in digests)]
         for is_above in (True, False):
             family.follow(start, depth, is_above=is_above)
@@ -49,12 +52,13 @@ def collect_relatives(at: Place, digests: Sequence[str], depth: int) -> Collecte
 class _Relatives:
     """Adds statements to a graph, each once."""
 
-    def __init__(self, reader: Reader, at: Place) -> None:
+    def __init__(self, view: View, at: Place) -> None:
         self.collected = Collected()
-        self._reader = reader
+        self._view = view
+        self._reader = view.reader
         self._known: dict[int, tuple[list[_Digest], list[_Digest]]] = {}
         self._is_full = False
-        self._tell(state_of(View(reader)), at)
+        self._tell(state_of(view), at)
 
     def _tell(self, state: IndexState, at: Place) -> None:
         """Note from when the index is, and count what it lacks as not read."""
@@ -63,9 +67,9 @@ class _Relatives:
             when = rfc3339(datetime.fromtimestamp(one.updated, UTC)) if one.updated else "never to the end"
             collected.notes.append(f"{one.url} as the index {at} has it, read {when}")
             if not one.is_whole:
-                collected.tell(
-                    one.url, "", f"the index is behind by {count(one.behind or 0, 'part')}: update it"
-                )
+                # readers of some namespaces are told no numbers of stores
+                behind = "" if one.behind is None else f" by {count(one.behind, 'part')}"
+                collected.tell(one.url, "", f"the index is behind{behind}: update it")
             if one.unread:
                 collected.tell(one.url, "", f"{count(one.unread, 'item')} could not be read as evidence")
 
@@ -90,12 +94,14 @@ class _Relatives:
         found: dict[int, None] = {}
         for one in digests:
             left = MOST - len(self._known)
+            own = self._view.allowed("a")
+            seen = exists("attestation", "a", (Sql("a.id = t.attestation"), *own)) if own else Sql("1 = 1")
             sql = (
                 f"SELECT DISTINCT t.attestation, t.finished FROM {table} AS t JOIN term AS al "  # noqa: S608
-                "ON al.id = t.algorithm WHERE t.digest = ? AND al.text = ? "
+                f"ON al.id = t.algorithm WHERE t.digest = ? AND al.text = ? AND {seen.text} "
                 "ORDER BY t.finished DESC, t.attestation DESC LIMIT ?"
             )
-            rows = self._reader.rows(Sql(sql, (one[1], one[0], left + 1)))
+            rows = self._reader.rows(Sql(sql, (one[1], one[0], *seen.values, left + 1)))
             found |= dict.fromkeys(row[0] for row in rows)
         new = [link for link in found if link not in self._known]
         if len(new) > MOST - len(self._known):
@@ -109,7 +115,7 @@ class _Relatives:
         return [link for link in found if link in self._known]
 
     def _add(self, links: Sequence[int]) -> None:
-        rows = self._by_link(_ATTESTATIONS, "a.id", links)
+        rows = self._attestations(links)
         subjects = self._by_link(_SUBJECTS, "s.attestation", links)
         materials = self._by_link(_MATERIALS, "m.attestation", links)
         # an input without a digest leads nowhere
@@ -156,6 +162,13 @@ class _Relatives:
                 )
             )
 
+    def _attestations(self, links: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
+        # evidence that did not verify may name a run of others
+        run = all_of((Sql("r.id = a.run"), *self._view.allowed("r")))
+        where = all_of((one_of("a.id", tuple(links)), *self._view.allowed("a")))
+        text = _ATTESTATIONS.format(run=run.text, where=where.text)
+        return {row[0]: [row] for row in self._reader.rows(Sql(text, run.values + where.values))}
+
     def _by_link(self, select: str, column: str, links: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
         found: dict[int, list[tuple[Any, ...]]] = {}
         where = one_of(column, tuple(links))
@@ -168,7 +181,7 @@ _ATTESTATIONS = (
     "SELECT a.id, a.digest, a.verdict, p.text, s.text, r.kind, n.text, r.name, r.uid, a.finished, "
     "(SELECT min(v.time) FROM verified_time AS v WHERE v.attestation = a.id) "
     "FROM attestation AS a LEFT JOIN term AS p ON p.id = a.predicate LEFT JOIN term AS s ON s.id = a.signer "
-    "LEFT JOIN run AS r ON r.id = a.run LEFT JOIN term AS n ON n.id = r.namespace WHERE *"
+    "LEFT JOIN run AS r ON {run} LEFT JOIN term AS n ON n.id = r.namespace WHERE {where}"
 )
 _SUBJECTS = (
     "SELECT s.attestation, al.text, s.digest, n.text FROM subject AS s "

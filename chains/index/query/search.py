@@ -50,10 +50,13 @@ class Search:
 
     def __init__(self, view: View, query: Query, now: datetime) -> None:
         self._reader: Reader = view.reader
+        self._own = _own(view)
         since, until = query.since(now), query.until()
         self._since = None if since is None else int(since.timestamp())
         self._until = None if until is None else int(until.timestamp())
-        self._plan = self._planned(list(_conditions(view, query)))
+        wanted = [condition_of(view, term) for term in query.terms if term.key not in _TIMES]
+        self._wanted = tuple(one.sql for one in wanted)
+        self._plan = self._planned([*wanted, *_seen(view)])
 
     def page(self, limit: int, after: Position | None = None) -> list[Position]:
         """Return the newest rows, at most ``limit``, in the order of time and id, after a position."""
@@ -63,20 +66,26 @@ class Search:
     def statements(self, limit: int, after: Position | None = None) -> list[Sql]:
         """Return the statements for a page. Their rows together have the page."""
         order = Sql("ORDER BY 1 DESC, 2 DESC") + _limit(limit)
-        return [self._select(source, after) + order for source in self._plan.sources]
+        return [self._select(self._plan, source, after) + order for source in self._plan.sources]
 
     def count(self, most: int = MOST_COUNTED, candidates: int = MOST_CANDIDATES) -> Count:
-        """Return how many rows there are, without counting more than ``most``."""
-        if not self._plan.sources:
+        """Return how many rows there are, without counting more than ``most``.
+
+        For readers of some namespaces the newest of their own rows are the candidates: neither the number nor
+        whether it is cut depends on what others have.
+        """
+        # that nothing at all fits a term is not told to those who see a part: others may have what fits
+        plan = self._plan if self._own is None else _Plan(self._own, self._wanted)
+        if not plan.sources:
             return Count(0)
         parts = [
-            self._select(source, candidates=candidates) + _limit(most + 1) for source in self._plan.sources
+            self._select(plan, source, candidates=candidates) + _limit(most + 1) for source in plan.sources
         ]
         every = " UNION ".join(f"SELECT * FROM ({part.text}) AS p{n}" for n, part in enumerate(parts))  # noqa: S608
         values = tuple(value for part in parts for value in part.values)
         rows = self._reader.rows(Sql(f"SELECT count(*) FROM ({every}) AS every", values))  # noqa: S608
         number = int(rows[0][0])
-        is_cut = bool(self._plan.filters) and self._size(self._plan.sources, candidates + 1) > candidates
+        is_cut = bool(plan.filters) and self._size(plan.sources, candidates + 1) > candidates
         return Count(min(number, most), number > most or is_cut)
 
     def _planned(self, conditions: Sequence[Condition]) -> _Plan:
@@ -117,13 +126,13 @@ class Search:
             found += number
         return found
 
-    def _select(self, source: Source, after: Position | None = None, candidates: int = 0) -> Sql:
+    def _select(self, plan: _Plan, source: Source, after: Position | None = None, candidates: int = 0) -> Sql:
         """Return the rows of a source that fit; of the first ``candidates`` rows alone unless 0."""
         alias, number = _columns(source)
         where = [source.where, *self._bounds(source)]
         if after is not None:
             where.append(Sql(f"({alias}.finished, {number}) < (?, ?)", (after.finished, after.id)))
-        columns, filters = f"{alias}.finished, {number} AS id", list(self._plan.filters)
+        columns, filters = f"{alias}.finished, {number} AS id", list(plan.filters)
         if source.table != ATTESTATION:
             # a digest can stand several times in one attestation
             columns = f"DISTINCT {columns}"
@@ -148,14 +157,18 @@ class Search:
             yield Sql(f"{alias}.finished < ?", (self._until,))
 
 
-def _conditions(view: View, query: Query) -> Iterator[Condition]:
-    for term in query.terms:
-        if term.key not in _TIMES:
-            yield condition_of(view, term)
+def _seen(view: View) -> Iterator[Condition]:
     if view.namespaces is not None:
         few = len(view.namespaces) <= MOST
-        own = on_column("namespace", Found(view.namespaces)) if few else Condition(view.allowed("a")[0])
-        yield own
+        yield on_column("namespace", Found(view.namespaces)) if few else Condition(view.allowed("a")[0])
+
+
+def _own(view: View) -> tuple[Source, ...] | None:
+    """Return the way to all rows that readers of some namespaces may see, None for readers of everything."""
+    if view.namespaces is None:
+        return None
+    every = Source(ATTESTATION, all_of(view.allowed("a")), "attestation_namespace")
+    return (every,) if view.namespaces else ()
 
 
 def _columns(source: Source) -> tuple[str, str]:
