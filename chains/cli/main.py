@@ -74,7 +74,10 @@ _COMMANDS = {
     "export": ("evidence:export", "write evidence and keys to a folder that cosign verifies offline"),
     "keys": ("keys:keys", "make keys and print public keys"),
     "revoke": ("revoke:revoke", "write, sign and show lists of what no longer counts"),
-    "ledger": ("audit.ledger:ledger", "verify and show the ledger of runs, and prove that it has one"),
+    "ledger": (
+        "audit.ledger.commands:ledger",
+        "verify and show the ledger of runs, and prove that it has one",
+    ),
     "config": ("config:config", "work with configurations"),
     "completion": ("completion:completion", "print the script that completes commands in a shell"),
 }

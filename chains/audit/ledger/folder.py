@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from chains.audit.ledger.entries import LONGEST_LINE
 from chains.audit.ledger.errors import LedgerError, LedgerMissing
+from chains.audit.ledger.lines import LONGEST_LINE
 from chains.config.ledger import is_origin
 from storage.files import open_file, read_file
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import orjson
 
 from chains.audit.ledger.checkpoint import verify_checkpoint
-from chains.audit.ledger.entries import RunEntry, parse_entry
+from chains.audit.ledger.entries import RunEntry
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import CHECKPOINT, LogFolder
+from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.merkle import Tree, is_consistent, is_included, leaf_hash
 from signers.errors import FormatError, VerificationError
 from signers.keys.public_key import PublicKey

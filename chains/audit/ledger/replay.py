@@ -8,17 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from chains.audit.ledger.book import Book
-from chains.audit.ledger.entries import (
-    LONGEST_LINE,
-    Entry,
-    EntryKind,
-    RunEntry,
-    parse_entry,
-    parse_moment,
-    write_entry,
-)
+from chains.audit.ledger.entries import Entry, EntryKind, RunEntry, parse_moment
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import OPEN, LogFolder
+from chains.audit.ledger.lines import LONGEST_LINE, parse_entry, write_entry
 from chains.audit.ledger.merkle import Frontier, leaf_hash
 from chains.audit.ledger.statement import DayStatement, Head
 

@@ -23,18 +23,10 @@ import orjson
 from cachetools import FIFOCache
 
 from chains.audit.ledger.close import last_closed
-from chains.audit.ledger.entries import (
-    DECISIONS,
-    Entry,
-    EntryKind,
-    GapEntry,
-    Heartbeat,
-    RunEntry,
-    parse_entry,
-    write_entry,
-)
+from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, GapEntry, Heartbeat, RunEntry
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import ENTRIES, LOCK, ORIGIN, LogFolder
+from chains.audit.ledger.lines import parse_entry, write_entry
 from chains.audit.ledger.replay import ONE_DAY, Position, replay_day, resume
 from chains.config.ledger import is_origin
 from chains.errors import UsageError

@@ -12,7 +12,6 @@ import orjson
 from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.stores import THERE
 from chains.audit.ledger.entries import (
-    LONGEST_LINE,
     MOST_NAMES,
     MOST_RECEIPTS,
     EntryKind,
@@ -21,9 +20,9 @@ from chains.audit.ledger.entries import (
     RunEntry,
     fit,
     fit_reason,
-    write_entry,
 )
 from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.lines import LONGEST_LINE, write_entry
 from chains.controller.marks.patches import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.tekton.runs import Job
 from chains.tekton.snapshot import has_ended

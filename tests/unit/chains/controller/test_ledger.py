@@ -12,8 +12,9 @@ import pytest
 from chains.assembly.ledger import LedgerParts
 from chains.attest.outcome import Outcome, State
 from chains.attest.stores import Entry, EntryState
-from chains.audit.ledger.entries import Configured, EntryKind, parse_entry, write_entry
+from chains.audit.ledger.entries import Configured, EntryKind
 from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.lines import parse_entry, write_entry
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.stored import record_of
 from chains.audit.ledger.writer import LogWriter, now

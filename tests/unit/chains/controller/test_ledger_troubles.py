@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from chains.audit.ledger.close import read_bundle, seal_day
-from chains.audit.ledger.entries import Configured, parse_entry, write_entry
+from chains.audit.ledger.entries import Configured
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import LogFolder
+from chains.audit.ledger.lines import parse_entry, write_entry
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.writer import LogWriter
 from chains.controller.ledger import recorder as recording

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.audit.ledger.entries import (
-    LONGEST_LINE,
     OF_RUNS,
     Configured,
     Disposition,
@@ -24,10 +23,9 @@ from chains.audit.ledger.entries import (
     RunEntry,
     fit,
     fit_reason,
-    parse_entry,
-    write_entry,
 )
 from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.lines import LONGEST_LINE, parse_entry, write_entry
 
 AT = datetime(2026, 11, 29, 20, 0, 0, 123456, UTC)
 RUN = Run("TaskRun", "ci", "build", "8c2c0a3e-0000-4000-8000-000000000001")

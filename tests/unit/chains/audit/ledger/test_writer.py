@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from chains.audit.ledger.entries import EntryKind, GapEntry, Heartbeat, parse_entry
+from chains.audit.ledger.entries import EntryKind, GapEntry, Heartbeat
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import LogFolder
+from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.writer import LogWriter
 from chains.errors import UsageError
 from tests.unit.chains.audit.ledger.made import (
