@@ -1,0 +1,1 @@
+"""The report as a document: its types, its file and its JSON Schema."""

@@ -1,0 +1,1 @@
+"""The forms of a report: each is a function from the document alone to files."""
