@@ -36,6 +36,7 @@ _EXTRAS = {
     "pkcs11": "hsm",
     "cel_expr_python": "policy",
     "sqlalchemy": "index",
+    "jinja2": "web",
     "psycopg": "postgres",
     "pyarrow": "parquet",
 }
@@ -64,6 +65,7 @@ _COMMANDS = {
         "make and renew the certificates of the admission webhook",
     ),
     "index": ("index.index:index", "build, update and describe an index of the evidence in stores"),
+    "web": ("web.web:web", "serve the evidence browser: pages of what an index knows"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),

@@ -12,7 +12,7 @@ import uuid
 from enum import IntEnum
 from typing import Final
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Raised with every change of a table, of a code below or of what fills a column. An index with another
 number is built anew."""
 SIGNATURE: Final = "#sha256:"

@@ -311,6 +311,7 @@ INDEXES = (
         for column in (_r.trigger, _r.sender, _r.account, _r.node)
     ),
     Index("subject_attestation", subject.c.attestation),
+    Index("material_attestation", material.c.attestation),
     Index("location_attestation", location.c.attestation),
     Index("log_entry_attestation", log_entry.c.attestation),
 )

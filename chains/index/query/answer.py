@@ -91,26 +91,48 @@ def ask(
     Raises :class:`UsageError` for a limit out of range and a cursor of another query, and what
     :func:`~chains.index.query.reader.reading` raises.
     """
+    filters = _filters(query, limit, namespaces)
+    if cursor:
+        position_of(cursor, filters)  # what is wrong with it is told even if the index cannot be read
+    with reading(place) as reader:
+        return answered(
+            place, view_of(reader, namespaces), query, now, limit=limit, cursor=cursor, namespaces=namespaces
+        )
+
+
+def answered(
+    place: Place,
+    view: View,
+    query: Query,
+    now: datetime,
+    *,
+    limit: int = PAGE,
+    cursor: str = "",
+    namespaces: Sequence[str] | None = None,
+) -> Answer:
+    """Return the answer of a snapshot, see :func:`ask`. ``view`` is that of ``namespaces``."""
+    filters = _filters(query, limit, namespaces)
+    after = position_of(cursor, filters) if cursor else None
+    search = Search(view, query, now)
+    page = search.page(limit + 1, after)
+    has_more = len(page) > limit
+    is_all = after is None and not has_more
+    count = Count(len(page)) if is_all else search.count()
+    return Answer(
+        place,
+        query,
+        state_of(view),
+        hits(view, page[:limit]),
+        count,
+        cursor_of(page[limit - 1], filters) if has_more else "",
+        () if count.number else tuple(_unknown(view, query, now)),
+    )
+
+
+def _filters(query: Query, limit: int, namespaces: Sequence[str] | None) -> tuple[str, ...]:
     if not 1 <= limit <= LONGEST_PAGE:
         raise UsageError(f"limit {limit}: expected 1 to {LONGEST_PAGE}")
-    filters = (str(query), *(("all",) if namespaces is None else ("of", *sorted(set(namespaces)))))
-    after = position_of(cursor, filters) if cursor else None
-    with reading(place) as reader:
-        view = view_of(reader, namespaces)
-        search = Search(view, query, now)
-        page = search.page(limit + 1, after)
-        has_more = len(page) > limit
-        is_all = after is None and not has_more
-        count = Count(len(page)) if is_all else search.count()
-        return Answer(
-            place,
-            query,
-            state_of(view),
-            hits(view, page[:limit]),
-            count,
-            cursor_of(page[limit - 1], filters) if has_more else "",
-            () if count.number else tuple(_unknown(view, query, now)),
-        )
+    return (str(query), *(("all",) if namespaces is None else ("of", *sorted(set(namespaces)))))
 
 
 def _unknown(view: View, query: Query, now: datetime) -> Iterator[Term]:

@@ -100,7 +100,9 @@ def test_the_default_index_needs_no_option() -> None:
 def test_an_index_of_another_schema_is_refused(tmp_path: Path) -> None:
     place = place_of(str(made(tmp_path / "index.db", "0")))
     with (
-        pytest.raises(IndexAbsent, match=r"has schema 0, and this version reads 3: build it anew with"),
+        pytest.raises(
+            IndexAbsent, match=rf"has schema 0, and this version reads {SCHEMA}: build it anew with"
+        ),
         reading(place),
     ):
         pass

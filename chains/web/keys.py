@@ -1,0 +1,14 @@
+"""Where the parts of the application find each other."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from chains.web.settings import WebSettings
+from chains.web.source import Source
+
+SOURCE: Final = web.AppKey("source", Source)
+"""The index and the stores: pages and API ask it."""
+SETTINGS: Final = web.AppKey("settings", WebSettings)

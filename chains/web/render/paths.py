@@ -1,0 +1,94 @@
+"""The permalinks of pages. An empty text means that there is none: the name is then shown without a link."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from chains.web.render.text import name, segment, short
+
+_GIT: Final = frozenset({"sha1", "gitCommit"})
+
+
+def artifact(digest: str) -> str:
+    """Return the page of an artifact by its digest."""
+    return _of_digest("artifact", digest)
+
+
+def input_page(digest: str) -> str:
+    """Return the page of an input by its digest; that of a commit if it is one."""
+    algorithm, _, value = digest.partition(":")
+    if algorithm in _GIT:
+        return commit(value)
+    return _of_digest("input", digest)
+
+
+def attestation(digest: str) -> str:
+    """Return the page of an attestation by its own digest."""
+    return _of_digest("attestation", digest)
+
+
+def commit(value: str) -> str:
+    """Return the page of a commit."""
+    return f"/commit/{segment(value)}" if segment(value) else ""
+
+
+def run(uid: str) -> str:
+    """Return the page of a run by its UID."""
+    return f"/run/{segment(uid)}" if segment(uid) else ""
+
+
+def namespace(text: str) -> str:
+    """Return the page of a namespace."""
+    return f"/namespace/{segment(text)}" if segment(text) else ""
+
+
+def pipeline(text: str) -> str:
+    """Return the page of a pipeline's history."""
+    return f"/pipeline/{segment(text)}" if segment(text) else ""
+
+
+def signer(text: str) -> str:
+    """Return the page of a key or identity."""
+    return f"/signer/{segment(text)}" if segment(text) else ""
+
+
+def ledger_day(text: str) -> str:
+    """Return the page of a day of the ledger."""
+    return f"/ledger/{segment(text)}" if segment(text) else ""
+
+
+def search(query: str, **more: str) -> str:
+    """Return the page of a search."""
+    return "/search?" + urlencode({"q": query, **{key: value for key, value in more.items() if value}})
+
+
+def quoted(text: str) -> str:
+    """Return a value as a query takes it, in quotes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def link(path: str, label: object, kind: str = "") -> Markup:
+    """Return a link to a page with a name of others as its label; the name alone without a path."""
+    if not path:
+        return name(label)
+    return Markup('<a href="{}"{}>{}</a>').format(
+        path, Markup(' class="{}"').format(kind) if kind else "", name(label)
+    )
+
+
+def digest_link(path: str, digest: str) -> Markup:
+    """Return a link with the beginning of a digest; the whole one is its title."""
+    label = Markup("<code>{}</code>").format(name(short(digest)))
+    if not path:
+        return label
+    return Markup('<a href="{}" title="{}">{}</a>').format(path, digest[:200], label)
+
+
+def _of_digest(kind: str, digest: str) -> str:
+    algorithm, _, value = digest.partition(":")
+    first, second = segment(algorithm), segment(value)
+    return f"/{kind}/{first}/{second}" if first and second else ""
