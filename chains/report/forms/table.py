@@ -22,6 +22,11 @@ Form = Callable[[Document], Iterable[File]]
 """Makes the files of a form. Reads nothing but the document. Raises :class:`chains.errors.ChainsError`."""
 FORMS: Final = {
     "csv": ("chains.report.forms.csv_files:csv_files", "a table of each list, for spreadsheets"),
+    "oscal": (
+        "chains.report.oscal.results:oscal_files",
+        "OSCAL assessment results, for programs of compliance",
+    ),
+    "ksi": ("chains.report.controls.ksi:ksi_files", "a record of FedRAMP's Key Security Indicators"),
 }
 """Where each form is, and what it is for. Its module is imported when the form is asked for."""
 

@@ -47,6 +47,8 @@ class Given:
     """Independent numbers: a name, and what it says."""
     cited: Sequence[tuple[str, str, str]] = ()
     """What it is, its name, its digest."""
+    custody: Mapping[str, str] = field(default_factory=dict)
+    """The kind of key service that holds a private key, by key id."""
     build_levels: Mapping[str, str] | None = None
     """SLSA levels of verified summaries by the digest of an artifact; None: no index was asked."""
 
@@ -185,7 +187,7 @@ def _head(audit: Audit, recorder: Recorder, given: Given, tally: _Tally) -> form
             for level, runs in sorted(tally.levels.items(), key=lambda one: one[0] or "")
         ],
         "latencies": _latencies(tally),
-        "keys": tally.signers.all(verifier.criteria),
+        "keys": tally.signers.all(verifier.criteria, given.custody),
         "keyChanges": ledgers.keys if ledgers else None,
         "revocations": revocations_of(verifier.revocations),
         "exemptions": _exemptions(given, audit.at),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chains.report.document import format as form
@@ -45,8 +45,11 @@ class Signers:
             use.first = min(filter(None, (use.first, ended)), default="")
             use.last = max(use.last, ended)
 
-    def all(self, criteria: Criteria) -> list[form.Key]:
-        """Return every signer that is trusted or was used, in order of the names."""
+    def all(self, criteria: Criteria, custody: Mapping[str, str]) -> list[form.Key]:
+        """Return every signer that is trusted or was used, in order of the names.
+
+        ``custody`` has the kind of key service of each key id that a service answered for.
+        """
         found = {key.keyid: _of_key(key.keyid, key.algorithm, criteria) for key in criteria.keys}
         for name in self._used:
             found.setdefault(name, _key(name, "certificate"))
@@ -54,6 +57,9 @@ class Signers:
             one = found[name]
             one["attestations"], one["runs"] = use.attestations, use.runs
             one["firstRun"], one["lastRun"] = maybe(use.first), maybe(use.last)
+        for name, kind in custody.items():
+            if name in found:
+                found[name]["custody"] = text(kind)
         return [found[name] for name in sorted(found)]
 
 
@@ -71,8 +77,8 @@ def _of_key(keyid: str, algorithm: str, criteria: Criteria) -> form.Key:
 def _key(name: str, kind: str) -> form.Key:
     return {
         "signer": text(name), "kind": "key" if kind == "key" else "certificate", "algorithm": None,
-        "status": None, "notBefore": None, "notAfter": None, "trusted": True, "attestations": 0, "runs": 0,
-        "firstRun": None, "lastRun": None,
+        "custody": None, "status": None, "notBefore": None, "notAfter": None, "trusted": True,
+        "attestations": 0, "runs": 0, "firstRun": None, "lastRun": None,
     }  # fmt: skip
 
 

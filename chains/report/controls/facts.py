@@ -1,0 +1,353 @@
+"""The facts that control maps can demand, each computed from a report document alone.
+
+A fact is None where the report does not say it, and what is None never holds. Each docstring is what people
+read about the fact.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Final
+
+from chains.report.controls.fact import Fact, Kind, Value
+from chains.report.controls.tally import Tally
+from chains.report.document.format import COUNTED, LedgerHead, Scope
+
+_facts: dict[str, Fact] = {}
+FACTS: Final[Mapping[str, Fact]] = MappingProxyType(_facts)
+"""Every fact by its name."""
+
+Measure = Callable[[Tally], Value]
+
+
+_AUDIT = (
+    "chains audit --ledger LEDGER --ledger-key LEDGER.pub --store STORE --key KEY.pub --from {from} --to {to}"
+)
+_IMAGES = f"{_AUDIT} --running"
+_LEDGER = "chains ledger verify LEDGER --key LEDGER.pub"
+_ENTRIES = "chains ledger show LEDGER --key LEDGER.pub"
+_AGAIN = "chains audit reverify --store STORE --key KEY.pub"
+_PROVENANCE = "chains search 'type:provenance verdict:verified from:{from} to:{to}'"
+_REPORTS = "chains search 'type:report verdict:verified from:{from} to:{to}'"
+_ENFORCED = "chains search 'level:enforced verdict:verified from:{from} to:{to}'"
+_NOT_USED = "chains search -- '-verdict:verified from:{from} to:{to}'"
+_CHECK = "chains report check REPORT"
+
+
+def _fact(kind: Kind, query: str) -> Callable[[Measure], Measure]:
+    def register(measure: Measure) -> Measure:
+        name = measure.__name__.replace("_", "-")
+        text = " ".join(inspect.cleandoc(measure.__doc__ or "").split())
+        _facts[name] = Fact(name, kind, text, query, measure)
+        return measure
+
+    return register
+
+
+def measure_all(counted: Tally) -> dict[str, Value]:
+    """Return the value of every fact."""
+    return {name: fact.measure(counted) for name, fact in FACTS.items()}
+
+
+def _percent(part: int, whole: int) -> Fraction | None:
+    """Return an exact percentage, None of nothing."""
+    return Fraction(100 * part, whole) if whole else None
+
+
+# runs
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def finished_runs(counted: Tally) -> Value:
+    """Finished runs of which evidence is demanded."""
+    return sum(counted.head["counts"][state] for state in COUNTED)
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def evidenced_runs(counted: Tally) -> Value:
+    """Runs whose evidence verified at the report time; not known if counts and list of the report differ."""
+    claimed = counted.head["counts"]["evidenced"]
+    return claimed if claimed == counted.evidenced else None
+
+
+@_fact(Kind.PERCENT, _AUDIT)
+def coverage(counted: Tally) -> Value:
+    """The least share of finished runs with evidence that verified; not known if its numbers differ."""
+    claimed, found = counted.head["coverage"], counted.head["counts"]
+    whole = sum(found[state] for state in COUNTED)
+    if claimed is None or (claimed["least"], claimed["finished"]) != (found["evidenced"], whole):
+        return None
+    if (counted.evidenced, counted.finished) != (found["evidenced"], whole):
+        return None
+    return _percent(found["evidenced"], whole)
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def unknown_runs(counted: Tally) -> Value:
+    """Runs of which it could not be decided whether they have evidence."""
+    return counted.head["counts"]["unknown"]
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def failed_runs(counted: Tally) -> Value:
+    """Runs whose evidence does not verify, or could not be made."""
+    return counted.head["counts"]["failed"]
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def missing_runs(counted: Tally) -> Value:
+    """Finished runs without evidence."""
+    return counted.head["counts"]["missing"] + counted.head["counts"]["unattestable"]
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def skipped_runs(counted: Tally) -> Value:
+    """Runs that the configuration leaves out."""
+    return counted.head["counts"]["skipped"]
+
+
+@_fact(Kind.PERCENT, _REPORTS)
+def runs_with_report(counted: Tally) -> Value:
+    """The share of evidenced runs with a verified execution report."""
+    levels = counted.head["levels"]
+    known = sum(one["runs"] for one in levels if one["level"] is not None)
+    return _percent(known, max(counted.evidenced, sum(one["runs"] for one in levels)))
+
+
+@_fact(Kind.PERCENT, _ENFORCED)
+def runs_without_network(counted: Tally) -> Value:
+    """The share of evidenced runs of which a verified report proves that no process had a network."""
+    levels = counted.head["levels"]
+    enforced = sum(one["runs"] for one in levels if one["level"] == "enforced")
+    return _percent(enforced, max(counted.evidenced, sum(one["runs"] for one in levels)))
+
+
+@_fact(Kind.PERCENT, _REPORTS)
+def runs_with_outcome(counted: Tally) -> Value:
+    """The share of finished runs of which the report says how they ended."""
+    return _percent(counted.with_outcome, counted.finished)
+
+
+@_fact(Kind.PERCENT, _PROVENANCE)
+def runs_with_pipeline(counted: Tally) -> Value:
+    """The share of finished runs of which the report names the Pipeline or Task."""
+    return _percent(counted.with_pipeline, counted.finished)
+
+
+# how completeness was shown
+
+
+@_fact(Kind.FLAG, _AUDIT)
+def population_whole(counted: Tally) -> Value:
+    """No gap is open, every source was read whole, every question had an answer, no source contradicts."""
+    population = counted.head["population"]
+    if not population["sources"]:
+        return False
+    lost = any(source["problems"] for source in population["sources"])
+    known = any(stray["shouldBeKnown"] for stray in population["evidenceWithoutRun"])
+    open_ends = (population["undecided"], population["gaps"], population["problems"])
+    return not (lost or known or any(open_ends))
+
+
+@_fact(Kind.COUNT, _AUDIT)
+def population_sources(counted: Tally) -> Value:
+    """Sources of runs that were compared."""
+    return len(counted.head["population"]["sources"])
+
+
+@_fact(Kind.COUNT, _IMAGES)
+def images_without_run(counted: Tally) -> Value:
+    """Images in use that no run of the population made; not known if no images were asked about."""
+    population = counted.head["population"]
+    return len(population["imagesWithoutRun"]) if population["imagesAsked"] else None
+
+
+@_fact(Kind.FLAG, _LEDGER)
+def ledger_unbroken(counted: Tally) -> Value:
+    """Signed days of a ledger cover the period without a break; each of its logs is verified to the end."""
+    heads = counted.head["population"]["ledgers"]
+    kinds = {source["name"]: source["kind"] for source in counted.head["population"]["sources"]}
+    gaps = counted.head["population"]["gaps"]
+    if not heads or any(kinds.get(gap["source"]) == "ledger" for gap in gaps):
+        return False
+    return all(_is_unbroken(head, counted.head["scope"]) for head in heads)
+
+
+def _is_unbroken(head: LedgerHead, scope: Scope) -> bool:
+    if head["notVerified"] or head["notClosed"] or not head["days"] or head["signer"] is None:
+        return False
+    # a day that is not over cannot be closed: the last day that must be there is the one before the end
+    last = datetime.fromisoformat(scope["until"] or scope["at"]) - timedelta(seconds=1)
+    at = datetime.fromisoformat(scope["at"])
+    if last.date() >= at.date():
+        last = at - timedelta(days=1)
+    is_begun = scope["since"] is None or head["firstDay"] <= scope["since"][:10]
+    return is_begun and head["day"] >= last.date().isoformat()
+
+
+@_fact(Kind.FLAG, _LEDGER)
+def ledger_timestamped(counted: Tally) -> Value:
+    """A timestamp authority vouches for the last day of each log of the ledger."""
+    heads = counted.head["population"]["ledgers"]
+    return bool(heads) and all(head["signed"] for head in heads)
+
+
+@_fact(Kind.FLAG, _LEDGER)
+def ledger_key_apart(counted: Tally) -> Value:
+    """No key that signs a ledger signed evidence."""
+    heads = counted.head["population"]["ledgers"]
+    signers = {head["signer"] for head in heads}
+    return bool(heads) and None not in signers and not signers & counted.signers
+
+
+# artifacts and evidence
+
+
+@_fact(Kind.COUNT, _PROVENANCE)
+def artifacts(counted: Tally) -> Value:
+    """Artifacts of the finished runs."""
+    return counted.artifacts
+
+
+@_fact(Kind.PERCENT, _PROVENANCE)
+def artifacts_attested(counted: Tally) -> Value:
+    """The share of artifacts that verified provenance names."""
+    return _percent(counted.attested, counted.artifacts)
+
+
+@_fact(Kind.PERCENT, _PROVENANCE)
+def artifacts_with_source(counted: Tally) -> Value:
+    """The share of artifacts whose verified provenance names repository and commit."""
+    return _percent(counted.with_source, counted.artifacts)
+
+
+@_fact(Kind.PERCENT, _PROVENANCE)
+def artifacts_with_builder(counted: Tally) -> Value:
+    """The share of artifacts whose verified provenance names the builder."""
+    return _percent(counted.with_builder, counted.artifacts)
+
+
+@_fact(Kind.COUNT, _AGAIN)
+def attestations(counted: Tally) -> Value:
+    """Attestations that verified at the report time."""
+    return counted.verified
+
+
+@_fact(Kind.COUNT, _NOT_USED)
+def unknown_signers(counted: Tally) -> Value:
+    """Pieces of evidence that nobody trusted signed."""
+    return counted.unknown_signer
+
+
+@_fact(Kind.PERCENT, _AGAIN)
+def attestations_timed(counted: Tally) -> Value:
+    """The share of verified attestations whose time somebody else vouches for."""
+    return _percent(counted.timed, counted.verified)
+
+
+@_fact(Kind.PERCENT, _AGAIN)
+def attestations_logged(counted: Tally) -> Value:
+    """The share of verified attestations with a verified entry of a transparency log."""
+    return _percent(counted.logged, counted.verified)
+
+
+@_fact(Kind.PERCENT, _AGAIN)
+def attestations_stored(counted: Tally) -> Value:
+    """The share of verified attestations that were found in a store."""
+    return _percent(counted.stored, counted.verified)
+
+
+@_fact(Kind.PERCENT, _AGAIN)
+def attestations_in_two_stores(counted: Tally) -> Value:
+    """The share of verified attestations that were found in two places."""
+    return _percent(counted.stored_twice, counted.verified)
+
+
+# keys, configuration, exemptions
+
+
+@_fact(Kind.COUNT, _AGAIN)
+def signing_keys(counted: Tally) -> Value:
+    """Keys and identities that signed evidence that verified."""
+    return len(counted.signers)
+
+
+@_fact(Kind.FLAG, _AGAIN)
+def signers_trusted(counted: Tally) -> Value:
+    """Each key and identity that signed evidence is listed, and is trusted at the report time."""
+    trusted = {key["signer"] for key in counted.head["keys"] if key["trusted"] and key["status"] != "revoked"}
+    return bool(counted.signers) and counted.signers <= trusted
+
+
+@_fact(Kind.COUNT, _AGAIN)
+def revoked_keys_used(counted: Tally) -> Value:
+    """Keys that are revoked, and signed evidence of the report."""
+    return sum(key["status"] == "revoked" and key["attestations"] > 0 for key in counted.head["keys"])
+
+
+@_fact(Kind.FLAG, _CHECK)
+def keys_outside_files(counted: Tally) -> Value:
+    """A key service or device holds each key that signed evidence, or it is the key of a certificate.
+
+    Not known of a key that is given as a file: the file does not say where the private key is.
+    """
+    # the key of a certificate lives in a process, for as long as its signature takes
+    kept = {key["signer"] for key in counted.head["keys"] if key["kind"] == "certificate" or key["custody"]}
+    return True if counted.signers and counted.signers <= kept else None
+
+
+@_fact(Kind.FLAG, _AGAIN)
+def keys_described(counted: Tally) -> Value:
+    """The algorithm of each signing key is known, and either the time in which it counts or its identity."""
+    keys = {key["signer"]: key for key in counted.head["keys"]}
+    found = [keys.get(signer) for signer in counted.signers]
+    return bool(found) and all(
+        key is not None
+        and (key["kind"] == "certificate" or bool(key["algorithm"] and (key["notBefore"] or key["notAfter"])))
+        for key in found
+    )
+
+
+@_fact(Kind.FLAG, _ENTRIES)
+def key_changes_recorded(counted: Tally) -> Value:
+    """A ledger records which keys came into force; each of these entries is in a signed day."""
+    changes = counted.head["keyChanges"]
+    return None if changes is None else bool(changes) and all(change["signed"] for change in changes)
+
+
+@_fact(Kind.FLAG, _ENTRIES)
+def configuration_recorded(counted: Tally) -> Value:
+    """A ledger records which configurations came into force; each of these entries is in a signed day."""
+    changes = counted.head["configuration"]
+    return None if changes is None else bool(changes) and all(change["signed"] for change in changes)
+
+
+@_fact(Kind.COUNT, _CHECK)
+def policies(counted: Tally) -> Value:
+    """Policies that the images of the runs had to pass, too."""
+    return len(counted.head["scope"]["policies"])
+
+
+@_fact(Kind.COUNT, _CHECK)
+def exemptions_without_approver(counted: Tally) -> Value:
+    """Exemptions of which nobody is named as approver."""
+    exemptions = counted.head["exemptions"]
+    return None if exemptions is None else sum(not one["approver"] for one in exemptions)
+
+
+@_fact(Kind.COUNT, _CHECK)
+def exemptions_without_end(counted: Tally) -> Value:
+    """Exemptions that never end."""
+    exemptions = counted.head["exemptions"]
+    return None if exemptions is None else sum(one["until"] is None for one in exemptions)
+
+
+@_fact(Kind.COUNT, _ENTRIES)
+def dispositions_without_reason(counted: Tally) -> Value:
+    """Deletions of evidence without a reason, or without the one who did it."""
+    found = counted.head["dispositions"]
+    return None if found is None else sum(not (one["reason"] and one["by"]) for one in found)
