@@ -12,6 +12,7 @@ from chains.audit.judge import Judge
 from chains.audit.ledger.stored import KIND as LEDGER
 from chains.audit.ledger.stored import is_of_a_ledger
 from chains.audit.population.known import Difference, Gap, KnownRun, Population, Source
+from chains.audit.population.sighting import KINDS
 from chains.tekton.raw import parse_time, text_at
 from chains.text import count, rfc3339
 from chains.verify.search import searched
@@ -192,8 +193,14 @@ async def _stray(uid: str, listed: _Listed, sources: Sequence[Source], judge: Ju
     origin, moment = listed.run.origin, listed.run.created
     found = await judge.verifier.within([listed.store]).run_uid(uid)
     moment = moment or next(filter(None, map(_finished_in, found.attestations)), "")
-    covered = bool(moment) and any(one.closes_gaps and one.covers(moment) for one in sources)
+    covered = bool(moment) and any(one.closes_gaps and _covers(one, moment, origin.kind) for one in sources)
     return Stray(_label(origin), uid, moment, listed.store.url, found.verdict.value, covered)
+
+
+def _covers(source: Source, moment: str, kind: str) -> bool:
+    """Whether a source covers a run of which a store names the kind; one without a known kind may be any."""
+    found = [one for one in KINDS if one.lower() == kind.lower()]
+    return any(source.covers(moment, one) for one in found or KINDS)
 
 
 def _finished_in(one: Attestation) -> str:
@@ -222,7 +229,9 @@ def _compare_sources(runs: Sequence[KnownRun], population: Population) -> None:
         if not run.is_finished:
             continue
         for number, source in expecting:
-            if run.sources >> number & 1 or not (source.covers(run.created) and source.covers(run.moment)):
+            if run.sources >> number & 1 or not (
+                source.covers(run.created, run.kind) and source.covers(run.moment, run.kind)
+            ):
                 continue
             knows = ", ".join(population.names_of(run))
             population.differ(

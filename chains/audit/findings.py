@@ -10,6 +10,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from chains.audit.population.known import Difference, Gap, Source
+from chains.audit.population.sighting import KINDS
 from chains.text import count, excerpt, rfc3339
 
 _LONGEST = 300
@@ -195,7 +196,8 @@ class Audit:
     def _is_covered_by(self, source: Source) -> bool:
         """Whether a source would know every run of the period, so that none in it means that none ran."""
         ends = [rfc3339(one) for one in (self.since, self.until) if one is not None]
-        return source.closes_gaps and bool(source.since) and all(map(source.covers, ends))
+        covers = all(source.covers(end, kind) for end in ends for kind in KINDS)
+        return source.closes_gaps and all(map(source.shows_kind, KINDS)) and covers
 
     @property
     def exit_code(self) -> int:

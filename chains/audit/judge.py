@@ -250,7 +250,7 @@ class Judge:
     def _saw_ends(self, run: KnownRun) -> bool:
         """Whether one of the run's sources shows the end of runs that were deleted since."""
         return any(
-            run.sources >> number & 1 and one.shows_ends
+            run.sources >> number & 1 and run.kind in one.ends_of
             for number, one in enumerate(self._population.sources)
         )
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chains.audit.ledger.entries import Entry, EntryKind, GapEntry, Heartbeat, RunEntry
+from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, GapEntry, Heartbeat, RunEntry
 from chains.audit.ledger.folder import find_logs
 from chains.audit.ledger.replay import ONE_DAY
-from chains.audit.ledger.state import Finding, Gap, LedgerRun, LedgerState, RunState
+from chains.audit.ledger.state import DECIDED, Finding, Gap, LedgerRun, LedgerState, RunState
 from chains.audit.ledger.walk import LogWalk, Trusted, walk_log
 from signers.keys.keyset import ListedKey
 
@@ -85,7 +85,11 @@ class _Gathered:
         run.log = self._log
         is_news = entry.at >= self._last[uid]
         self._last[uid] = max(self._last[uid], entry.at)
-        if not is_news:
+        is_own = entry.kind in DECISIONS and not entry.is_late
+        if is_own and run.is_from_mark and run.state == entry.kind.value:
+            # the mark only says again what the controller decided, in another log
+            run.is_from_mark, run.receipts, run.reason = False, entry.receipts, entry.reason
+        if not is_news or (run.state in DECIDED and not self._changes(run, entry)):
             return
         if entry.kind == EntryKind.SEEN:
             run.created = run.created or _time(entry.created)
@@ -97,6 +101,16 @@ class _Gathered:
             run.state, run.decided = RunState(entry.kind.value), entry.at
             run.reason, run.receipts = entry.reason, entry.receipts
             run.is_from_mark = entry.is_late and entry.kind != EntryKind.REMOVED
+
+    @staticmethod
+    def _changes(run: LedgerRun, entry: RunEntry) -> bool:
+        """Whether an entry says more about a run that is decided.
+
+        A writer forgets decisions after some days, and a run that it meets again is seen again. A mark that
+        repeats what the controller decided is worth less than the decision.
+        """
+        repeats = entry.is_late and not run.is_from_mark and run.state == entry.kind.value
+        return entry.kind in DECISIONS and not repeats
 
     def state(self, walks: Sequence[LogWalk]) -> LedgerState:
         """Return everything together."""

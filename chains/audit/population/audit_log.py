@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from chains.audit.population.known import Population, Source
-from chains.audit.population.sighting import FINALIZERS, Sighting, sighting_of
+from chains.audit.population.sighting import FINALIZERS, KINDS, Sighting, sighting_of
 from chains.errors import InputError
 from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at, texts_at
 from chains.text import count
@@ -103,6 +103,7 @@ def read_audit_log(paths: Iterable[str], population: Population) -> Source:
             query=" ".join(names),
             shows_deleted=True,
             closes_gaps=True,
+            periods={},
         )
     )
     reading = _Reading(source, population)
@@ -133,6 +134,12 @@ def read_audit_log(paths: Iterable[str], population: Population) -> Source:
             f"no write of a run at the level {_LEVEL}: an audit policy that leaves runs out writes such a "
             "log, so it covers no time"
         )
+    for kind in KINDS if source.since else ():
+        if kind not in (source.periods or {}):
+            source.notes.append(
+                f"no write of a {kind} at the level {_LEVEL}: an audit policy that leaves that kind out "
+                f"writes such a log, so it covers no {kind}s"
+            )
     return source
 
 
@@ -232,7 +239,7 @@ def _read_event(event: Mapping[str, Json], where: str, reading: _Reading) -> Non
     if text_at(event, "stage") not in {"ResponseComplete", "Panic"}:
         return
     if text_at(event, "level") == _LEVEL:
-        reading.source.saw(text_at(event, "stageTimestamp"))
+        reading.source.saw(text_at(event, "stageTimestamp"), kind)
     code = mapping_at(event, "responseStatus").get("code")
     if code not in _SUCCESS or _is_dry(event):
         return
@@ -284,7 +291,8 @@ def _read_object(event: Mapping[str, Json], kind: str, answer: Mapping[str, Json
     if seen.is_finished:
         reading.finished.add(seen.uid)
         # any write shows the status of a run that ended: only those of the status are shown for every run
-        reading.source.shows_ends |= text_at(event, "objectRef", "subresource") == "status"
+        if text_at(event, "objectRef", "subresource") == "status":
+            reading.source.ends_of.add(kind)
     reading.population.add(reading.source, seen)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import orjson
 
-from chains.audit.population.sighting import Sighting
+from chains.audit.population.sighting import KINDS, Sighting
 from chains.tekton.children import CLOCKS_DIFFER
 from chains.tekton.raw import parse_time
 
@@ -59,6 +59,7 @@ class Source:
     ``shows_deleted`` says that it also has the runs that were deleted since, between ``since`` and ``until``
     and outside of its gaps. ``closes_gaps`` says that it has all of them, so that a gap of another source
     hides nothing. ``problems`` are what could not be read: runs may be lost in them. ``notes`` hide no runs.
+    A source that may show runs of one kind and not those of another has a period of each in ``periods``.
     """
 
     name: str
@@ -69,8 +70,11 @@ class Source:
     """How the same answer is got again: the request, or the files."""
     shows_deleted: bool = False
     closes_gaps: bool = False
-    shows_ends: bool = False
-    """Whether it showed the end of a run, so that it would show that of another, even if deleted since."""
+    ends_of: set[str] = field(default_factory=set)
+    """The kinds of runs of which it showed an end, so that it would show another, even if deleted since."""
+    periods: dict[str, tuple[str, str]] | None = None
+    """From when until when it covers runs of a kind; a kind that is missing is not covered. None: the
+    period of the source is that of every kind."""
     since: str = ""
     until: str = ""
     runs: int = 0
@@ -79,30 +83,47 @@ class Source:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def covers(self, moment: str) -> bool:
-        """Whether the source would know a run of this time, even if it was deleted since."""
-        if not self.shows_deleted or not (self.since and self.until):
+    def covers(self, moment: str, kind: str) -> bool:
+        """Whether the source would know a run of this kind and time, even if it was deleted since."""
+        since, until = self._period(kind)
+        if not self.shows_deleted or not (since and until):
             return False
-        whole = Gap(self.since, self.until, "")
-        return whole.has(moment) and not any(gap.has(moment) for gap in self.gaps)
+        return Gap(since, until, "").has(moment) and not any(gap.has(moment) for gap in self.gaps)
 
     def covers_all(self, gap: Gap) -> bool:
-        """Whether the source watched for the whole time of another source's gap."""
+        """Whether the source watched runs of every kind for the whole time of another source's gap."""
+        ends = (gap.since, gap.until)
         return (
-            bool(gap.since and gap.until)
-            and self.covers(gap.since)
-            and self.covers(gap.until)
+            all(ends)
+            and all(self.covers(end, kind) for kind in KINDS for end in ends)
             and not any(one.overlaps(gap.since, gap.until) for one in self.gaps)
         )
 
-    def saw(self, moment: str) -> None:
-        """Stretch the period of the source so that it has this time."""
-        at = parse_time(moment)
-        if at is None:
+    def _period(self, kind: str) -> tuple[str, str]:
+        return (self.since, self.until) if self.periods is None else self.periods.get(kind, ("", ""))
+
+    def shows_kind(self, kind: str) -> bool:
+        """Whether the source covers any time for runs of a kind."""
+        return bool(self._period(kind)[0])
+
+    @property
+    def shows_ends(self) -> bool:
+        """Whether it showed the end of a run of any kind."""
+        return bool(self.ends_of)
+
+    def saw(self, moment: str, kind: str = "") -> None:
+        """Stretch the period of the source, and that of a kind, so that it has this time."""
+        if parse_time(moment) is None:
             return
-        first, last = parse_time(self.since), parse_time(self.until)
-        self.since = moment if first is None or at < first else self.since
-        self.until = moment if last is None or at > last else self.until
+        self.since, self.until = _stretched(self.since, self.until, moment)
+        if kind and self.periods is not None:
+            self.periods[kind] = _stretched(*self._period(kind), moment)
+
+
+def _stretched(since: str, until: str, moment: str) -> tuple[str, str]:
+    at, first, last = parse_time(moment), parse_time(since), parse_time(until)
+    assert at is not None  # noqa: S101 - the caller has parsed it
+    return (moment if first is None or at < first else since, moment if last is None or at > last else until)
 
 
 @dataclass(slots=True)

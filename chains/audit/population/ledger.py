@@ -49,7 +49,8 @@ def add_ledger(state: LedgerState, name: str, population: Population, now: datet
         seen = _sighting(run, is_signed=state.is_sound and _is_before(run.decided, state.until))
         source.finished += seen.is_finished
         population.add(source, seen)
-    source.shows_ends = bool(source.finished)
+    if source.finished:
+        source.ends_of.update(KINDS)  # the controller watches every kind
     return source
 
 

@@ -76,7 +76,6 @@ async def read_results_api(api: Cluster, namespaces: Iterable[str], population: 
                 source.problems.append(f"{path}: gives the same page again, so the rest is not known")
                 break
             token = following
-    source.shows_ends = bool(source.finished)
     return source
 
 
@@ -101,7 +100,6 @@ def read_results_files(paths: Iterable[str], population: Population) -> Source:
                     unended = where if _following(document) else ""
     if unended:
         source.problems.append(f"{unended}: a further page follows it (nextPageToken), and there is none")
-    source.shows_ends = bool(source.finished)
     return source
 
 
@@ -180,7 +178,9 @@ def _add_record(record: Json, where: str, source: Source, population: Population
         return
     if not seen.is_finished:
         source.notes.append(f"{seen.label}: the row was stored before the run had ended")
-    source.finished += seen.is_finished
+    if seen.is_finished:
+        source.finished += 1
+        source.ends_of.add(seen.kind)
     source.saw(seen.finished or seen.created)
     population.add(source, seen)
 

@@ -8,38 +8,54 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.audit.ledger.entries import DECISIONS, EntryKind
+from chains.audit.ledger.close import last_closed
+from chains.audit.ledger.entries import EntryKind
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.writer import LogWriter
 from tests.unit.chains.audit.ledger.made import LATER, ORIGIN, Clock, close_due, fact, listed, run, sealer_of
 
+DECIDED = {"evidenced", "failed", "skipped"}
 KINDS = ("seen", "finished", "evidenced", "failed", "skipped", "removed")
 FACTS = st.tuples(st.sampled_from(KINDS), st.integers(0, 4))
 STEPS = st.one_of(st.lists(FACTS, min_size=1, max_size=6), st.sampled_from(["restart", "day", "back"]))
 
 
-def told(states, kind, number):
-    """Change the state of a run as a fact does, in a model without files."""
-    state = states.get(number)
-    decided = state in {each.value for each in DECISIONS}
-    if kind == "removed":
-        if state in {"open", "pending"}:
-            states[number] = "removed"
-    elif kind == "seen":
-        if state in {None, "removed"}:
-            states[number] = "open"
-    elif kind == "finished":
-        if not decided:
-            states[number] = "pending"
-    else:
-        states[number] = kind
+class Model:
+    """What a log should know of runs, without files.
+
+    ``states`` is what a reader says: what became of a run is changed only by another decision. ``book`` has the open
+    and pending runs of the writer, ``known`` the days of the decisions that it remembers: after a restart those of the
+    last closed day and later. A run whose decision is forgotten is seen again.
+    """
+
+    def __init__(self):
+        self.states, self.book, self.known = {}, {}, {}
+
+    def tell(self, kind, number, day):
+        book, is_decision = self.book, kind in DECIDED
+        if kind == "removed":
+            if book.pop(number, None) and self.states[number] not in DECIDED:
+                self.states[number] = kind
+        elif number in self.known and number not in book:
+            if is_decision and self.known[number][0] != kind:
+                self.known[number], self.states[number] = (kind, day), kind
+        elif is_decision:
+            book.pop(number, None)
+            self.known[number], self.states[number] = (kind, day), kind
+        else:
+            book[number] = "pending" if kind == "finished" else book.get(number, "open")
+            if self.states.get(number) not in DECIDED:
+                self.states[number] = book[number]
+
+    def restart(self, closed):
+        self.known = {one: told for one, told in self.known.items() if closed is None or told[1] >= closed}
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(STEPS, max_size=10))
 def test_any_history_verifies_and_says_what_a_plain_model_says(steps):
     with tempfile.TemporaryDirectory() as name:
-        folder, clock, states = Path(name), Clock(), {}
+        folder, clock, model = Path(name), Clock(), Model()
         sealer = sealer_of(folder)
         writer = LogWriter(folder / "log", ORIGIN, clock)
         for step in steps:
@@ -47,6 +63,8 @@ def test_any_history_verifies_and_says_what_a_plain_model_says(steps):
                 writer.close(ends=False)
                 clock.move(minutes=1)
                 writer = LogWriter(folder / "log", ORIGIN, clock)
+                closed = last_closed(writer.log)
+                model.restart(closed and closed.day)
             elif step == "day":
                 clock.move(days=1)
                 close_due(writer, sealer, clock.now)
@@ -56,9 +74,9 @@ def test_any_history_verifies_and_says_what_a_plain_model_says(steps):
                 facts = [fact(EntryKind(kind), number) for kind, number in step]
                 assert writer.append(facts) == [None] * len(facts)
                 for kind, number in step:
-                    told(states, kind, number)
-        expected = {run(number).uid: state for number, state in states.items()}
-        values = list(states.values())
+                    model.tell(kind, number, (writer.log.days() or [None])[-1])
+        expected = {run(number).uid: state for number, state in model.states.items()}
+        values = list(model.book.values())
         assert (writer.opened, writer.pending) == (values.count("open"), values.count("pending"))
         writer.close(ends=False)
         clock.move(days=2)

@@ -14,7 +14,7 @@ import pytest
 
 from chains.audit.population.audit_log import read_audit_log
 from chains.audit.population.exports import read_exports
-from chains.audit.population.known import Population, Source
+from chains.audit.population.known import Gap, Population, Source
 from chains.audit.population.tekton_results import read_results_files
 from chains.errors import InputError
 from tests.audit_truth import event, pipeline_run, task_run, time_of, uid_of, with_metadata, without
@@ -22,6 +22,10 @@ from tests.audit_truth import event, pipeline_run, task_run, time_of, uid_of, wi
 Json = Any
 ReadLog = Callable[..., tuple[Population, Source]]
 AT = "2026-10-01T00:00:00Z"
+LEAVES_OUT_PIPELINE_RUNS = (
+    "no write of a PipelineRun at the level RequestResponse: an audit policy that leaves that kind out writes such a "
+    "log, so it covers no PipelineRuns"
+)
 
 
 def lines(*events: Json) -> bytes:
@@ -151,7 +155,7 @@ def test_a_log_without_writes_of_runs_covers_no_time(tmp_path: Path, read_log: R
     read = event("get", task_run(1), time_of(50))
     low = without(event("delete", task_run(1), time_of(60), level="Metadata"), "responseObject")
     _, source = read_log(log(tmp_path, lines(other, read, low)))
-    assert (source.since, source.until, source.covers(AT), source.problems) == ("", "", False, [])
+    assert (source.since, source.until, source.covers(AT, "TaskRun"), source.problems) == ("", "", False, [])
     assert "no write of a run at the level RequestResponse" in source.notes[-1]
     _, source = read_log(log(tmp_path, lines(event("update", task_run(1), time_of(9)), other, read, low)))
     assert (source.since, source.until) == (time_of(9), time_of(9))
@@ -195,7 +199,7 @@ def test_a_torn_last_line_is_expected_of_the_newest_file_alone(tmp_path: Path, r
 
 def test_a_whole_last_line_without_its_end_counts(tmp_path: Path, read_log: ReadLog) -> None:
     population, source = read_log(log(tmp_path, lines(event("update", task_run(1), AT)).rstrip()))
-    assert (len(population), source.problems, source.notes) == (1, [], [])
+    assert (len(population), source.problems, source.notes) == (1, [], [LEAVES_OUT_PIPELINE_RUNS])
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,8 @@ def test_writes_without_answer_are_counted(tmp_path: Path, read_log: ReadLog) ->
     ended = without(event("update", task_run(1), AT, level="Metadata"), "responseObject")
     _, source = read_log(log(tmp_path, lines(made, ended, ended)))
     assert source.notes == [
-        "2 events of update below the level RequestResponse: they do not show the run after it"
+        "2 events of update below the level RequestResponse: they do not show the run after it",
+        LEAVES_OUT_PIPELINE_RUNS,
     ]
 
 
@@ -271,6 +276,31 @@ def test_only_writes_of_a_status_show_that_ends_are_logged(
     assert (source.finished, source.shows_ends) == (1, part == "status")
 
 
+@pytest.mark.parametrize("kind", ["TaskRun", "PipelineRun"])
+def test_a_log_covers_only_the_kind_of_runs_whose_writes_it_has(
+    tmp_path: Path, read_log: ReadLog, kind: str
+) -> None:
+    """An audit policy may name taskruns alone: such a log says nothing about PipelineRuns, and the other way round."""
+    other = "PipelineRun" if kind == "TaskRun" else "TaskRun"
+    made = task_run if kind == "TaskRun" else lambda number: pipeline_run(number, [])
+    first, last = time_of(1, 0), time_of(1, 9)
+    written = [event("update", made(number), at) for number, at in ((1, first), (2, last))]
+    for one in written:
+        one["objectRef"]["subresource"] = "status"
+    _, source = read_log(log(tmp_path, lines(*written)))
+    assert (source.since, source.until) == (first, last)
+    assert source.periods == {kind: (first, last)}
+    assert (source.covers(first, kind), source.covers(first, other)) == (True, False)
+    assert (source.shows_kind(kind), source.shows_kind(other)) == (True, False)
+    assert source.ends_of == {kind}
+    assert any(note.endswith(f"so it covers no {other}s") for note in source.notes)
+    assert not source.covers_all(Gap(first, last, "down"))
+    mixed = event("update", task_run(3) if other == "TaskRun" else pipeline_run(3, []), first)
+    later = event("update", task_run(4) if other == "TaskRun" else pipeline_run(4, []), last)
+    _, source = read_log(log(tmp_path, lines(written[0], mixed, written[1], later)))
+    assert source.covers_all(Gap(first, last, "down"))
+
+
 def test_a_file_that_is_no_audit_log_is_told(tmp_path: Path, read_log: ReadLog) -> None:
     _, source = read_log(log(tmp_path, b'{"a": 1}\n'))
     assert "is this the log of an API server?" in source.problems[0]
@@ -281,7 +311,10 @@ def test_a_file_that_is_no_audit_log_is_told(tmp_path: Path, read_log: ReadLog) 
 def test_a_long_silence_is_told(tmp_path: Path, read_log: ReadLog) -> None:
     one, two = event("update", task_run(1), AT), event("update", task_run(2), "2026-10-01T02:00:00Z")
     _, source = read_log(log(tmp_path, lines(one, two)))
-    assert source.notes == [f"the longest time without any event: {AT} to 2026-10-01T02:00:00Z"]
+    assert source.notes == [
+        f"the longest time without any event: {AT} to 2026-10-01T02:00:00Z",
+        LEAVES_OUT_PIPELINE_RUNS,
+    ]
 
 
 def record(run: Json, kind: str = "tekton.dev/v1.TaskRun") -> Json:

@@ -9,7 +9,7 @@ from chains.audit.ledger.entries import EntryKind
 from chains.config.keys import KEYS
 from tests.unit.chains.cli.test_revocation_page import run_shell
 
-ROOT = Path(__file__).parents[5]
+ROOT = Path(__file__).parents[6]
 PAGE = (ROOT / "docs" / "ledger.md").read_text()
 
 
