@@ -179,7 +179,7 @@ class Controller:
         has_left = self._losses.has_left(job)
         try:
             if await self.handle(job):
-                self._retries.forget(job)
+                self._retries.let_go(job)
                 self._large.forget(job)
             if has_left:  # a run that left the watch during this turn is looked at once more
                 self._losses.there(job)
@@ -207,7 +207,7 @@ class Controller:
 
     def let_go(self, job: Job) -> None:
         """Forget a run that is gone, or another replica's."""
-        self._retries.forget(job)
+        self._retries.let_go(job)
         self._losses.there(job)
         self._started_runs.forget(job)
         self._large.forget(job)
@@ -336,7 +336,7 @@ class Controller:
         is_last = job in self._retries.troubles and self._retries.is_too_late(job, raw)
         surroundings = await self._surroundings.read(snapshot, flow.config, give_up=is_last)
         longest = flow.config.storage.oci.wait_for_image
-        left = self._patience.left(job, raw, longest)
+        left = self._patience.left(job, raw, longest, self._retries.held(job, raw))
         receipts = self._started_runs.receipts(job, flow.number)
         try:
             outcome = await self._attest(job, snapshot, surroundings, flow, receipts, waits=left > 0)
@@ -357,8 +357,7 @@ class Controller:
         if again:
             trouble = self._retries.trouble(job, raw)
             # a run that is being deleted gets its last attempt before it has to be released
-            held = age(raw["metadata"].get("deletionTimestamp"))
-            longest = max(0.0, LONGEST_HOLD - held) + 1
+            longest = max(0.0, LONGEST_HOLD - self._retries.held(job, raw)) + 1
             self._retries.again(job, trouble, outcome.reason, longest, hosts=outcome.hosts)
             if trouble.is_note_due(time.time()):
                 await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
@@ -368,7 +367,9 @@ class Controller:
             self._run_cache.outdate(job)
             await self._patience.wait(job, raw, attested, outcome, left)
             return False
-        await self._mark(job, raw, self._patience.told(job, raw, outcome, longest), flow)
+        await self._mark(
+            job, raw, self._patience.told(job, raw, outcome, longest, self._retries.held(job, raw)), flow
+        )
         return True
 
     def _recall(
@@ -381,7 +382,7 @@ class Controller:
     def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: FlowInForce) -> bool:
         """Whether a finished PipelineRun waits until its children are marked, which it does for some
         minutes."""
-        if age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD / 2:
+        if self._retries.held(job, raw) > LONGEST_HOLD / 2:
             return False
         pending = {
             (name, str(metadata.get("uid")))

@@ -38,10 +38,10 @@ class Patience:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def left(self, job: Job, raw: Mapping[str, Any], longest: float) -> float:
+    def left(self, job: Job, raw: Mapping[str, Any], longest: float, held: float) -> float:
         """Return how many seconds a run may still wait, if it may wait for ``longest`` seconds after its
-        end."""
-        ended, held = age(raw["status"].get("completionTime")), age(raw["metadata"].get("deletionTimestamp"))
+        end, and its deletion is held up for ``held`` seconds already."""
+        ended = age(raw["status"].get("completionTime"))
         if math.isinf(ended) or self._waiting.is_crowded_out(job):
             return 0.0
         return min(longest - max(0.0, ended), LONGEST_HOLD - held)
@@ -79,14 +79,16 @@ class Patience:
             self._waiting.wake(by=job)
         self._work.park(job, min(self._waiting.pause(job), left + 1))
 
-    def told(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, longest: float) -> Outcome:
+    def told(
+        self, job: Job, raw: Mapping[str, Any], outcome: Outcome, longest: float, held: float
+    ) -> Outcome:
         """Return the outcome with how long an absent image was looked for in its reason."""
         if outcome.absence != "certain" or longest <= 0:
             return outcome
         why = ""
         if self._waiting.is_crowded_out(job):
             why = ", as too many runs wait for theirs"
-        elif age(raw["metadata"].get("deletionTimestamp")) >= LONGEST_HOLD:
+        elif held >= LONGEST_HOLD:
             why = ", when its deletion could be held no longer"
         return gave_up(outcome, looked_for(age(raw["status"].get("completionTime")), why))
 

@@ -29,6 +29,8 @@ class Retries:
         self._host_waits = HostWaits(circuits, work.hasten)
         self.troubles: dict[Job, Trouble] = {}
         """What went wrong with each run that is tried again."""
+        self._held_since: dict[Job, float] = {}
+        """When this process first looked at each run that is being deleted, seconds since 1970."""
 
     def trouble(self, job: Job, raw: Mapping[str, Any] | None = None) -> Trouble:
         """Return what is known of a run's trouble, which begins now if nothing is.
@@ -84,10 +86,23 @@ class Retries:
         trouble.crashes += not is_the_machines(error) or trouble.attempts >= _PATIENCE
         self.again(job, trouble, f"unexpected {type(error).__name__}: {error}")
 
+    def held(self, job: Job, raw: Mapping[str, Any]) -> float:
+        """Return for how many seconds this process has held up the deletion of a run, negative infinity for a
+        run that is not being deleted.
+
+        The time before this process looked at the run does not count: if no controller ran, none of it was
+        used to store evidence.
+        """
+        asked = age(raw["metadata"].get("deletionTimestamp"))
+        if math.isinf(asked):
+            return asked
+        now = time.time()
+        return min(asked, now - self._held_since.setdefault(job, now))
+
     def is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
         """Whether trying again has lasted too long, or holds up a deletion."""
         lasted = time.time() - self.trouble(job, raw).since
-        return lasted > self._retry_for or age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD
+        return lasted > self._retry_for or self.held(job, raw) > LONGEST_HOLD
 
     def poison(self, job: Job) -> str:
         """Return how often and how a run broke the controller that is put aside; empty for any other."""
@@ -104,11 +119,17 @@ class Retries:
         """Forget the trouble of a run that went well or is gone."""
         self.troubles.pop(job, None)
 
+    def let_go(self, job: Job) -> None:
+        """Forget a run that is marked, gone, or another replica's."""
+        self.forget(job)
+        self._held_since.pop(job, None)
+
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
         """Forget ``unwanted`` runs."""
         self._host_waits.forget_all(unwanted)
-        for job in [job for job in self.troubles if unwanted(job)]:
-            del self.troubles[job]
+        for known in (self.troubles, self._held_since):
+            for job in [job for job in known if unwanted(job)]:
+                known.pop(job)
 
 
 def is_the_machines(error: Exception) -> bool:

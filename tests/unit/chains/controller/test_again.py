@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -88,23 +89,38 @@ def deleted(seconds: float) -> Json:
     return {**RUN, "metadata": {**RUN["metadata"], **held}}
 
 
-def test_a_deletion_is_held_for_ten_minutes_and_then_let_go_with_the_reason() -> None:
-    for held in (0, 300, 590):
-        shelf, cluster = Shelf(), OneRun(deleted(held))
-        fails(shelf, transient=True)
-        controller, pauses = controlled(cluster, shelf)
+@pytest.mark.parametrize("before", [0, 300, 601, 3600])
+def test_a_deletion_is_held_for_ten_minutes_of_attempts_and_then_let_go_with_the_reason(
+    before: float,
+) -> None:
+    """The time in which no controller ran is no attempt: a registry that is away just then costs no evidence."""
+    shelf, cluster = Shelf(), OneRun(deleted(before))
+    fails(shelf, transient=True)
+    controller, pauses = controlled(cluster, shelf)
+    for passed in (0, min(before, 590)):
+        controller._retries._held_since.setdefault(JOB, time.time())
+        controller._retries._held_since[JOB] -= passed
         assert handled(controller) is False
-        assert (len(pauses), cluster.patches) == (1, [])
-    for held in (601, 3600):
-        shelf, cluster = Shelf(), OneRun(deleted(held))
-        fails(shelf, transient=True)
-        controller, pauses = controlled(cluster, shelf)
-        assert handled(controller) is True
-        state, outcome = told(cluster)
-        assert (state, outcome["state"]) == ("failed", "failed")
-        assert outcome["reason"] == "provenance in shelf:: the service is away (and 1 more)"
-        assert cluster.patches[0]["finalizers"] == [], "nobody is kept from deleting it any more"
-        assert pauses == []
+    assert (len(pauses), cluster.patches) == (2, [])
+    cluster.run = deleted(before + 602)
+    controller._retries._held_since[JOB] = time.time() - 602
+    asyncio.run(controller.look_at(JOB))
+    state, outcome = told(cluster)
+    assert (state, outcome["state"]) == ("failed", "failed")
+    assert outcome["reason"] == "provenance in shelf:: the service is away (and 1 more)"
+    assert cluster.patches[0]["finalizers"] == [], "nobody is kept from deleting it any more"
+    assert len(pauses) == 2
+    assert controller._retries._held_since == {}
+
+
+def test_a_run_deleted_while_no_controller_ran_is_stored_when_the_registry_is_back() -> None:
+    shelf, cluster = Shelf(), OneRun(deleted(7200))
+    fails(shelf, transient=True)
+    controller, pauses = controlled(cluster, shelf)
+    assert handled(controller) is False
+    shelf.failure = None
+    assert handled(controller) is True
+    assert (told(cluster)[0], len(pauses)) == ("true", 1)
 
 
 @pytest.mark.parametrize("held", [0, 3600])

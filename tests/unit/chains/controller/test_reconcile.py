@@ -200,6 +200,7 @@ def test_a_run_that_is_deleted_is_tried_again_before_its_time_is_over(
             run["metadata"]["deletionTimestamp"] = asked.isoformat()
         cluster = OneRun(run)
         controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
+        controller._retries._held_since[JOB] = datetime.now(UTC).timestamp() - (held or 0)
         assert asyncio.run(controller.handle(JOB)) is False
     assert pauses[0] == 600
     assert pauses[1] == pytest.approx(600, abs=2)
