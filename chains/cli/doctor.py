@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 from chains.cli.arguments import FILE, Option, Options, config, output
@@ -23,6 +24,7 @@ from chains.doctor.cluster import (
     read_config,
 )
 from chains.doctor.hold import check_hold
+from chains.doctor.ledger import check_ledger
 from chains.doctor.local import check_config, check_key, check_services, check_stores
 from chains.doctor.packages import check_packages
 from chains.doctor.process import check_names, check_process
@@ -69,6 +71,7 @@ async def _examine(options: Options) -> list[DoctorCheck]:
         return found
     found += await check_stores(parsed, options.image or [])
     found += await check_services(parsed)
+    found += check_ledger(parsed, datetime.now(UTC), in_pod=access is not None and not options.kubeconfig)
     return found
 
 

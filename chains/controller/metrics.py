@@ -145,6 +145,12 @@ class Metrics:
             "1 while the ledger cannot be written, so that no run is marked",
             registry=self.registry,
         )
+        self.ledger_share_unwritable = Gauge(
+            "chains_ledger_share_unwritable",
+            "1 while the log of a share cannot be written by this replica; the log says why",
+            ["share"],
+            registry=self.registry,
+        )
         self.ledger_unsigned = Gauge(
             "chains_ledger_unsigned_seconds",
             "seconds since the end of the ledger's last closed day, 0 if none is closed",

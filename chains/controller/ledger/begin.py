@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from chains.audit.ledger.writer import LogWriter
 from chains.controller.ledger.keeper import Keeper
@@ -22,11 +23,11 @@ def begin_ledger(
     """
     recorder = Recorder()
     keeper = Keeper(Ledger(recorder, share_of, held), recorder, held, count)
-    _add_metrics(metrics, recorder, keeper)
+    _add_metrics(metrics, recorder, keeper, count)
     return keeper
 
 
-def _add_metrics(metrics: Metrics, recorder: Recorder, keeper: Keeper) -> None:
+def _add_metrics(metrics: Metrics, recorder: Recorder, keeper: Keeper, count: int) -> None:
     """Let the metrics of a ledger be asked for when they are read."""
 
     def total(value: Callable[[LogWriter], int]) -> Callable[[], float]:
@@ -36,6 +37,10 @@ def _add_metrics(metrics: Metrics, recorder: Recorder, keeper: Keeper) -> None:
     metrics.ledger_open.set_function(total(lambda writer: writer.opened))
     metrics.ledger_pending.set_function(total(lambda writer: writer.pending))
     metrics.ledger_unwritable.set_function(lambda: bool(recorder.trouble))
+    for share in range(count):
+        metrics.ledger_share_unwritable.labels(str(share)).set_function(
+            partial(lambda share: float(share in recorder.troubles), share)
+        )
     metrics.ledger_unsigned.set_function(
         lambda: time.time() - keeper.closed_until.timestamp() if keeper.closed_until else 0.0
     )

@@ -67,8 +67,10 @@ class Recorder:
     """The logs that this replica writes. Its methods belong to the event loop in which it is made."""
 
     def __init__(self) -> None:
-        self.trouble = ""
-        """Why the last group could not be written, empty if it was."""
+        self.troubles: dict[int, str] = {}
+        """Why the last group of a share could not be written, by share; a share whose was has none."""
+        self.fault = ""
+        """What failed last in the thread beside the writing of a share, empty if nothing did."""
         self.written = 0
         """How many facts were taken, whether they made an entry or not."""
         self._loop = asyncio.get_running_loop()
@@ -85,6 +87,12 @@ class Recorder:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why the ledger cannot be written, with the shares if there are several; empty if it can be."""
+        told = dict.fromkeys(filter(None, (self.fault, *list(self.troubles.values()))))
+        return "; ".join(told)
 
     @property
     def writers(self) -> Mapping[int, LogWriter]:
@@ -152,6 +160,7 @@ class Recorder:
                 self._close_all()
                 self._place = place
                 self._retry_at.clear()
+                self.troubles.clear()
             if tuple(preface) != self._preface:
                 self._preface = tuple(preface)
                 for share in list(self._writers):
@@ -179,8 +188,14 @@ class Recorder:
 
     def release(self, share: int) -> None:
         """Close the log of a share, which belongs to another replica now, until :meth:`regain`."""
+
+        def release() -> None:
+            self._close(share)
+            self._retry_at.pop(share, None)
+            self.troubles.pop(share, None)
+
         self._lost.add(share)
-        self._queue.put(lambda: self._close(share))
+        self._queue.put(release)
 
     def regain(self, share: int) -> None:
         """Write the log of a share again that was released before."""
@@ -214,9 +229,10 @@ class Recorder:
                     return
                 try:
                     item()
+                    self.fault = ""
                 except Exception as error:  # noqa: BLE001 - the thread goes on, else all wait for ever
                     _log.exception("the ledger could not be kept")
-                    self.trouble = str(error) or type(error).__name__
+                    self.fault = str(error) or type(error).__name__
             self._write(groups)
 
     def _write(self, groups: Mapping[int, Sequence[_Facts]]) -> None:
@@ -237,7 +253,9 @@ class Recorder:
 
     def _append(self, share: int, facts: Sequence[Entry]) -> Sequence[LedgerError | None]:
         if time.monotonic() < self._retry_at.get(share, 0.0):
-            raise LedgerError(self.trouble or "the ledger could not be written shortly before")
+            raise LedgerError(
+                self.troubles.get(share) or f"the log of share {share} could not be written shortly before"
+            )
         started = time.thread_time()
         try:
             writer = self._writers.get(share) or self._open(share)
@@ -245,18 +263,17 @@ class Recorder:
         except Exception as error:
             is_expected = isinstance(error, ChainsError)
             reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
-            if self.trouble != reason:
+            if self.troubles.get(share) != reason:
                 _log.error(
                     "the ledger cannot be written",
                     extra={"share": share, "reason": reason},
                     exc_info=None if is_expected else error,
                 )
-            self.trouble = reason
+            self.troubles[share] = reason
             self._retry_at[share] = time.monotonic() + max(_PAUSE, _REST * (time.thread_time() - started))
             raise error if isinstance(error, LedgerError) else LedgerError(reason) from error
-        if self.trouble:
+        if self.troubles.pop(share, ""):
             _log.info("the ledger can be written again", extra={"share": share})
-            self.trouble = ""
         for one in filter(None, errors):
             _log.error("a fact is not in the ledger", extra={"share": share, "reason": str(one)})
         return errors

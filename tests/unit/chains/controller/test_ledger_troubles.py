@@ -18,13 +18,17 @@ from chains.audit.ledger.folder import LogFolder
 from chains.audit.ledger.lines import parse_entry, write_entry
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.writer import LogWriter
+from chains.config.parse import parse_config
 from chains.controller.ledger import recorder as recording
+from chains.controller.ledger.begin import begin_ledger
 from chains.controller.ledger.facts import names_that_fit
 from chains.controller.ledger.keeper import Keeper
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Place, Recorder
 from chains.controller.metrics import Metrics
 from chains.controller.process import _events
+from chains.doctor.ledger import check_ledger
+from chains.tekton.runs import Job
 from storage.base import StoreOptions
 from storage.errors import StoreError
 from storage.open import open_store
@@ -78,6 +82,99 @@ def test_whoever_waits_is_told_of_any_failure_and_the_thread_goes_on(tmp_path, m
 
     asyncio.run(asyncio.wait_for(run(), 60))
     assert kinds(tmp_path) == ["seen", "finished", "evidenced", "heartbeat"]
+
+
+def test_the_trouble_of_one_share_is_its_own_in_log_metrics_and_doctor(tmp_path, caplog):
+    """The log of share 0 is damaged, that of share 1 another process writes; share 2 goes on."""
+    place = Place(tmp_path / "ledger", ORIGIN, 3)
+    for share in (0, 1):
+        writer = place.open(share)
+        writer.append([seen(share)])
+        writer.close(ends=False)
+    damaged = next(iter((tmp_path / "ledger" / "share-0-of-3").glob("*.jsonl")))
+    damaged.write_text("{}\n")
+    metrics, job = (
+        Metrics(),
+        {number: Job("TaskRun", "ci", f"r-{number}", f"uid-{number}") for number in range(3)},
+    )
+    other = place.open(1)
+
+    async def run():
+        keeper = begin_ledger(lambda one: int(one.uid[-1]), lambda: (0, 1, 2), 3, metrics)
+        recorder, ledger = keeper._recorder, keeper.ledger
+        recorder.move(place, ())
+        ledger.is_on = True
+        for share in (0, 1):
+            with pytest.raises(LedgerError):
+                await ledger.decided(job[share], raw(), outcome())
+        await ledger.decided(job[2], raw(), outcome())
+        assert sorted(recorder.troubles) == [0, 1]
+        assert "line 1: not an entry of a ledger" in recorder.troubles[0]
+        assert recorder.troubles[1].endswith("another process writes this ledger")
+        # who waits for a share in its pause is told of that share, not of another
+        with pytest.raises(LedgerError, match="another process writes this ledger"):
+            await recorder.record(1, seen(9))
+        assert shown(metrics) == {"0": 1.0, "1": 1.0, "2": 0.0}
+        other.close(ends=False)
+        recorder._retry_at.clear()
+        await ledger.decided(job[1], raw(), outcome())
+        assert (sorted(recorder.troubles), shown(metrics)) == ([0], {"0": 1.0, "1": 0.0, "2": 0.0})
+        assert metrics.registry.get_sample_value("chains_ledger_unwritable") == 1.0
+        # a share that another replica has now is no trouble of this one
+        keeper.release(0)
+        await written(recorder)
+        assert (recorder.trouble, metrics.registry.get_sample_value("chains_ledger_unwritable")) == ("", 0.0)
+        await keeper.close()
+
+    def shown(metrics):
+        return {
+            str(one): metrics.registry.get_sample_value("chains_ledger_share_unwritable", {"share": str(one)})
+            for one in range(3)
+        }
+
+    with caplog.at_level(logging.INFO, logger="chains.ledger"):
+        asyncio.run(asyncio.wait_for(run(), 60))
+    told = [(one.message, one.share) for one in caplog.records if hasattr(one, "share")]
+    assert told == [
+        ("the ledger cannot be written", 0),
+        ("the ledger cannot be written", 1),
+        ("the ledger can be written again", 1),
+    ]
+    data = {"ledger.folder": str(tmp_path / "ledger"), "ledger.origin": ORIGIN, "ledger.signer": "x.pem"}
+    checks = {one.name: one for one in check_ledger(parse_config(data), datetime.now(UTC), in_pod=True)}
+    assert {name: one.state for name, one in checks.items()} == {
+        "ledger share-0-of-3": "failed",
+        "ledger share-1-of-3": "ok",
+        "ledger share-2-of-3": "ok",
+    }
+    assert "line 1: not an entry of a ledger" in checks["ledger share-0-of-3"].detail
+    assert "chains ledger verify" in checks["ledger share-0-of-3"].next_step
+
+
+def test_the_doctor_says_which_log_nobody_writes_and_which_day_nobody_signed(tmp_path):
+    clock = Clock()
+    place = Place(tmp_path, ORIGIN, 1, clock)
+    writer = place.open(0)
+    writer.append([seen(1)])
+    writer.close(ends=False)
+    data = {"ledger.folder": str(tmp_path), "ledger.origin": ORIGIN, "ledger.signer": "x.pem"}
+
+    def check(folder=tmp_path, *, in_pod=True):
+        config = parse_config(data | {"ledger.folder": str(folder)})
+        return [(one.state, one.detail) for one in check_ledger(config, clock.now, in_pod=in_pod)]
+
+    clock.move(minutes=10)
+    assert check() == [("ok", "1 entry, the last at 2025-11-26T08:00:00.000000Z")]
+    clock.move(minutes=11)
+    assert check() == [
+        ("warning", "1 entry, the last at 2025-11-26T08:00:00.000000Z: no controller writes it")
+    ]
+    clock.move(days=1)
+    assert check() == [("warning", "1 entry; 2025-11-26 is over and not signed")]
+    (tmp_path / "empty").mkdir()
+    assert check(tmp_path / "empty")[0][0] == "ok"
+    assert check(tmp_path / "away")[0][0] == "failed"
+    assert check(tmp_path / "away", in_pod=False)[0][0] == "skipped"
 
 
 def test_a_log_that_cannot_be_closed_keeps_nobody_waiting(tmp_path, monkeypatch):
