@@ -37,6 +37,7 @@ _EXTRAS = {
     "cel_expr_python": "policy",
     "sqlalchemy": "index",
     "jinja2": "web",
+    "joserfc": "web",
     "psycopg": "postgres",
     "pyarrow": "parquet",
 }
@@ -66,6 +67,7 @@ _COMMANDS = {
     ),
     "index": ("index.index:index", "build, update and describe an index of the evidence in stores"),
     "web": ("web.web:web", "serve the evidence browser: pages of what an index knows"),
+    "access": ("web.access:access", "check who may see what in the browser, and make tokens for its API"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),

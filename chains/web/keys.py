@@ -12,3 +12,5 @@ from chains.web.source import Source
 SOURCE: Final = web.AppKey("source", Source)
 """The index and the stores: pages and API ask it."""
 SETTINGS: Final = web.AppKey("settings", WebSettings)
+HEALTH: Final = web.AppKey("health", web.Application)
+"""The application of the health port, for the process that serves both."""

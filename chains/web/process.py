@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from chains.errors import UsageError
+from chains.web.keys import HEALTH
 from chains.web.settings import WebSettings
 from chains.web.source import Source
 from chains.web.viewer import is_loopback
@@ -46,7 +47,7 @@ def check_address(host: str, *, has_access: bool) -> None:
     """Raise :class:`UsageError` for an address that others reach while nobody is asked who they are."""
     if not has_access and not is_loopback(host):
         raise UsageError(
-            f"--host {host}: others reach this address, and nobody is asked who they are: configure access "
+            f"--host {host}: others reach this address, and nobody is asked who they are: pass --access FILE "
             "(see docs/web.md), or leave --host out"
         )
 
@@ -57,8 +58,10 @@ async def serve(settings: WebSettings, build: Build) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     source = Source(settings.index, settings.store_options)
-    runner = web.AppRunner(build(source), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
+    answering = build(source)
+    runner = web.AppRunner(answering, access_log=None, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
+    health = await _health(answering, settings)
     try:
         await web.TCPSite(
             runner, settings.host, settings.port, reuse_port=settings.processes > 1 or None
@@ -67,8 +70,19 @@ async def serve(settings: WebSettings, build: Build) -> int:
         await stop.wait()
     finally:
         await runner.cleanup()
+        if health is not None:
+            await health.cleanup()
         await source.close()
     return 0
+
+
+async def _health(answering: web.Application, settings: WebSettings) -> web.AppRunner | None:
+    if not settings.health_port or HEALTH not in answering:
+        return None
+    runner = web.AppRunner(answering[HEALTH], access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, settings.host, settings.health_port).start()
+    return runner
 
 
 def _end_with(settings: WebSettings, build: Build) -> None:

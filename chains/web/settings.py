@@ -17,13 +17,14 @@ class WebSettings:
 
     ``audits`` are files or folders with results of ``chains audit --output json``, ``reports`` and
     ``policies`` are folders or files. ``ledger`` is the folder of a ledger, whose days ``ledger_keys`` may
-    sign.
+    sign. ``health_port`` is for probes and metrics; 0: none.
     """
 
     index: Place
     host: str = "127.0.0.1"
     port: int = 8088
     processes: int = 1
+    health_port: int = 0
     audits: Sequence[Path] = ()
     reports: Sequence[Path] = ()
     policies: Sequence[Path] = ()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chains.assembly.stores import store_options
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, FOLDER, Option, Options, config
 from chains.cli.cluster import whole_number
 from chains.cli.commands import Command
+from chains.errors import UsageError
 from chains.index.database import DEFAULT, place_of
 from chains.terminal import say
+
+if TYPE_CHECKING:
+    from chains.web.access.log import AccessLog
 
 _HIGHEST_PORT = 65_535
 _MOST_PROCESSES = 64
@@ -21,8 +27,13 @@ def _web(options: Options) -> int:
     from aiohttp import web as server  # noqa: PLC0415 - slow to import
 
     from chains.controller.log_lines import log_as_json  # noqa: PLC0415
+    from chains.web.access.cookies import secret_of  # noqa: PLC0415
+    from chains.web.access.gate import Gate  # noqa: PLC0415
+    from chains.web.access.reading import read_access  # noqa: PLC0415
     from chains.web.application import application  # noqa: PLC0415 - its packages are an extra
-    from chains.web.process import run  # noqa: PLC0415
+    from chains.web.health import health_application  # noqa: PLC0415
+    from chains.web.keys import HEALTH  # noqa: PLC0415
+    from chains.web.process import check_address, run  # noqa: PLC0415
     from chains.web.settings import WebSettings  # noqa: PLC0415
     from chains.web.source import Source  # noqa: PLC0415
 
@@ -32,6 +43,7 @@ def _web(options: Options) -> int:
         host=options.host,
         port=whole_number(options.port, "--port", 1, _HIGHEST_PORT),
         processes=whole_number(options.processes, "--processes", 1, _MOST_PROCESSES),
+        health_port=whole_number(options.health_port, "--health-port", 0, _HIGHEST_PORT),
         audits=tuple(map(Path, options.audit_result)),
         reports=tuple(map(Path, options.reports)),
         policies=tuple(map(Path, options.policy)),
@@ -39,12 +51,32 @@ def _web(options: Options) -> int:
         store_options=store_options(settings.config),
     )
 
+    access = read_access(Path(options.access)) if options.access else None
+    check_address(found.host, has_access=access is not None)
+    if found.health_port and found.processes > 1:
+        raise UsageError("--health-port counts one process: start more replicas in place of --processes")
+    _access_log(options)  # a log that cannot be written is an error now
+    # before there are several processes, which all have to know it
+    secret = secret_of(access.session_key_file if access is not None else None)
+
     def build(source: Source) -> server.Application:
-        return application(source, found)
+        gate = Gate(access, _access_log(options), secret=secret)
+        answering = application(source, found, viewers=gate.viewers(), extend=[gate.extend])
+        answering[HEALTH] = health_application(source, gate.metrics)
+        return answering
 
     log_as_json()
     say(f"evidence browser: http://{found.host}:{found.port}/")
-    return run(found, build)
+    return run(found, build, has_access=access is not None)
+
+
+def _access_log(options: Options) -> AccessLog:
+    """Return where each request is written: nowhere only if this machine alone is let in."""
+    from chains.web.access.log import AccessLog, File, Nowhere, Stream  # noqa: PLC0415
+
+    path = options.access_log or ("-" if options.access else "")
+    log = Stream() if path == "-" else File(Path(path)) if path else Nowhere()
+    return AccessLog(log, lambda: datetime.now(UTC))
 
 
 web = Command(
@@ -72,6 +104,27 @@ web = Command(
             default="1",
             metavar="N",
             twin="CHAINS_WEB_PROCESSES",
+        ),
+        Option(
+            "--access",
+            "the access file: who may log in, and which namespaces they see",
+            metavar="FILE",
+            type=FILE,
+            twin="CHAINS_WEB_ACCESS",
+        ),
+        Option(
+            "--access-log",
+            "add who looked at what to this file, - for standard error (the default with --access)",
+            metavar="FILE",
+            type=FILE,
+            twin="CHAINS_WEB_ACCESS_LOG",
+        ),
+        Option(
+            "--health-port",
+            "the port for probes and metrics (default: none)",
+            default="0",
+            metavar="PORT",
+            twin="CHAINS_WEB_HEALTH_PORT",
         ),
         Option(
             "--audit-result",

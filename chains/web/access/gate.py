@@ -50,8 +50,8 @@ NOTE: Final = web.RequestKey("note", Note)
 class Gate:
     """Lets requests in. Without ``access``, only this machine is let in, and sees everything.
 
-    Use from one event loop, and close it. ``now`` returns Unix time, ``clock`` seconds of the machine. Raises
-    :class:`~chains.errors.InputError` for a session key that cannot be used.
+    Use from one event loop, and close it. ``secret`` seals sessions: processes with the same one know each
+    other's; without it, it is fresh. ``now`` returns Unix time, ``clock`` seconds of the machine.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Gate:
         log: AccessLog,
         metrics: AccessMetrics | None = None,
         *,
+        secret: bytes = b"",
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,7 +80,7 @@ class Gate:
             self._login = Login(
                 self._provider,
                 tokens,
-                Sealed(secret_of(access.session_key_file), now),
+                Sealed(secret or secret_of(None), now),
                 access.session.total_seconds(),
                 access.known_groups,
                 clock,

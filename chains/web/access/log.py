@@ -42,6 +42,13 @@ class Stream:
         sys.stderr.flush()
 
 
+class Nowhere:
+    """No log: for one's own machine."""
+
+    def write(self, line: bytes) -> None:
+        """Write nothing."""
+
+
 class File:
     """A file that is only added to. When it was renamed, as log rotation does, a new one is begun."""
 

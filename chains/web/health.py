@@ -1,0 +1,44 @@
+"""The health port: ``/healthz``, ``/readyz`` and ``/metrics``, on plain HTTP and for anybody who reaches it.
+
+Nothing here says who looked, or what an index has.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from chains.errors import ChainsError
+from chains.index.query.scope import View
+from chains.index.query.sql import Sql
+from chains.text import told
+from chains.web.access.metrics import AccessMetrics
+from chains.web.source import Source
+from chains.web.viewer import LOCAL
+
+_SECONDS = 5.0
+
+
+def health_application(source: Source, metrics: AccessMetrics) -> web.Application:
+    """Return the application of the health port. It is ready while the index can be read."""
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        try:
+            await source.read(LOCAL, _touch, _SECONDS)
+        except ChainsError as error:
+            return web.Response(status=503, text=f"{told(str(error))}\n")
+        return web.Response(text="ok\n")
+
+    async def tell(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    found = web.Application()
+    found.add_routes([web.get("/healthz", live), web.get("/readyz", ready), web.get("/metrics", tell)])
+    return found
+
+
+def _touch(view: View) -> None:
+    view.reader.rows(Sql("SELECT 1 FROM store LIMIT 1"))
