@@ -10,20 +10,21 @@ from sqlalchemy import and_, delete, func, select, text, update
 from chains.index.codes import Role, Verdict, What, clean, digest_bytes, place_parts
 from chains.index.names import name_of, source_of
 from chains.index.reading import Entry
-from chains.index.rows import Ids, Pending, chunks
+from chains.index.rows import Artifact, Ids, Pending, by_digest
 from chains.index.runs import RunRow, Shared, load_runs, own_shared, save_runs
 from chains.index.tables import (
     attestation,
     day,
     location,
     log_entry,
-    material,
     named,
-    subject,
+    part,
     summary,
     term,
+    used,
     verified_time,
 )
+from chains.lineage.statement_facts import Facts
 from chains.lineage.statement_facts import Role as InputRole
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ _Group = tuple[int | None, int, int, int, int]
 
 
 class Batch:
-    """The rows of one transaction."""
+    """The rows of one transaction. A build fills ``used`` and ``named`` at its end."""
 
-    def __init__(self, connection: Connection, ids: Ids, number: int, checked: int) -> None:
-        self._connection, self._ids = connection, ids
+    def __init__(
+        self, connection: Connection, ids: Ids, number: int, checked: int, *, is_build: bool
+    ) -> None:
+        self._connection, self._ids, self._is_build = connection, ids, is_build
         self._store, self._checked = number, checked
         self._pending = Pending()
         self._days: Counter[_Group] = Counter()
@@ -65,6 +68,10 @@ class Batch:
             if entry.uid:
                 runs[entry.uid].take(entry, numbers[digest], self._ids)
         self._update_shared(runs)
+        artifacts = {
+            digest: self._artifacts(entry.facts) for digest, entry in merged.items() if digest not in there
+        }
+        known = self._ids.artifacts({one for some in artifacts.values() for one in some}, self._pending)
         added: Counter[Verdict] = Counter()
         for digest, entry in merged.items():
             row = runs.get(entry.uid)
@@ -73,6 +80,7 @@ class Batch:
             if digest not in there:
                 added[entry.verdict] += 1
                 self._insert(numbers[digest], entry, row, shared)
+                self._parts(numbers[digest], entry.finished, artifacts[digest], known)
             else:
                 self._join(numbers[digest], there[digest][1], entry, row, shared)
         self._places({numbers[digest]: entry for digest, entry in merged.items()}, there)
@@ -86,11 +94,8 @@ class Batch:
         """Return id and verdict of those that the index has."""
         found: dict[bytes, tuple[int, int]] = {}
         columns = (attestation.c.digest, attestation.c.id, attestation.c.verdict)
-        for some in chunks(merged):
-            for digest, number, verdict in self._connection.execute(
-                select(*columns).where(attestation.c.digest.in_(some))
-            ):
-                found[bytes(digest)] = (number, verdict)
+        for digest, number, verdict in by_digest(self._connection, set(merged), *columns):
+            found[bytes(digest)] = (number, verdict)
         return found
 
     def _update_shared(self, runs: dict[str, RunRow]) -> None:
@@ -111,8 +116,8 @@ class Batch:
             self._connection.execute(update(attestation).where(of_run).values(**shared.values()))
 
     def _insert(self, number: int, entry: Entry, row: RunRow | None, shared: Shared) -> None:
-        ids, facts, finished = self._ids, entry.facts, entry.finished
-        predicate = ids.word(What.PREDICATE, facts.predicate_type)
+        ids, finished = self._ids, entry.finished
+        predicate = ids.word(What.PREDICATE, entry.facts.predicate_type)
         self._pending.add(
             attestation,
             number,
@@ -129,36 +134,36 @@ class Batch:
             *shared.values().values(),
         )
         self._days[shared.namespace, finished // _DAY, predicate, shared.level, int(entry.verdict)] += 1
-        names = {(ids.word(What.TASK, task), Role.TASK) for task in facts.tasks}
-        subjects = set()
-        for product in facts.products:
-            name = ids.word(What.NAME, name_of(product.name))
-            names.add((name, Role.SUBJECT))
-            for digest in product.digests:
-                algorithm, _, value = digest.partition(":")
-                subjects.add((digest_bytes(value), ids.word(What.ALGORITHM, algorithm), name))
-        self._pending.extend(subject, ((one, finished, number, word, name) for one, word, name in subjects))
-        materials = set()
-        for used in facts.inputs:
-            role = _ROLES[used.role]
-            name = ids.word(What.NAME, source_of(used.uri) if role is Role.SOURCE else name_of(used.uri))
-            names.add((name, role))
-            for digest in used.digests or (":",):
-                algorithm, _, value = digest.partition(":")
-                materials.add(
-                    (
-                        digest_bytes(value) if value else b"",
-                        ids.word(What.ALGORITHM, algorithm),
-                        int(role),
-                        name,
-                    )
-                )
-        self._pending.extend(
-            material, ((one, finished, number, word, role, name) for one, word, role, name in materials)
-        )
-        self._pending.extend(named, ((name, int(role), finished, number) for name, role in names))
         self._proofs(number, entry.times, entry.logged)
         self._summary(number, entry)
+
+    def _artifacts(self, facts: Facts) -> set[Artifact]:
+        """Return what a statement names: by each digest, or without one."""
+        word, none = self._ids.word, self._ids.word(What.ALGORITHM, "")
+        found = {(b"", none, int(Role.TASK), word(What.TASK, task)) for task in facts.tasks}
+        named_by = [(Role.SUBJECT, name_of(one.name), one.digests) for one in facts.products]
+        for one in facts.inputs:
+            role = _ROLES[one.role]
+            named_by.append(
+                (role, source_of(one.uri) if role is Role.SOURCE else name_of(one.uri), one.digests)
+            )
+        for role, text_, digests in named_by:
+            name = word(What.NAME, text_)
+            for digest in digests or (":",):
+                algorithm, _, value = digest.partition(":")
+                as_bytes = digest_bytes(value) if value else b""
+                found.add((as_bytes, word(What.ALGORITHM, algorithm), int(role), name))
+        return found
+
+    def _parts(
+        self, number: int, finished: int, artifacts: set[Artifact], known: dict[Artifact, int]
+    ) -> None:
+        numbers = [known[one] for one in artifacts]
+        self._pending.extend(part, ((number, one) for one in numbers))
+        if not self._is_build:
+            self._pending.extend(used, ((one, finished, number) for one in numbers))
+            names = {(name, role) for _, _, role, name in artifacts}
+            self._pending.extend(named, ((name, role, finished, number) for name, role in names))
 
     def _proofs(self, number: int, times: set[tuple[int, str]], logged: set[tuple[int, str]]) -> None:
         word = self._ids.word
@@ -219,25 +224,21 @@ class Batch:
         return {(one, by) for one, by in self._connection.execute(asked)}
 
     def _places(self, by_number: dict[int, Entry], there: dict[bytes, tuple[int, int]]) -> None:
-        rows: dict[tuple[bytes, int, bytes], tuple[int, int]] = {}
+        rows: dict[tuple[bytes, int, bytes], int] = {}
+        old = set()
         for number, entry in by_number.items():
-            for place in entry.places:
-                folder, end = place_parts(place.location, place.digest)
-                key = (place.digest, self._ids.word(What.PLACE, folder), end)
-                rows[key] = (number, self._ids.word(What.FORMAT, place.form))
-        old = {key[0] for key, (number, _) in rows.items() if by_number[number].digest in there}
-        for some in chunks(old):
-            asked = select(location.c.digest, location.c.folder, location.c.end).where(
-                location.c.digest.in_(some), location.c.store == self._store
-            )
-            for digest, folder_, end in self._connection.execute(asked):
-                rows.pop((bytes(digest), folder_, bytes(end)), None)
+            for at in entry.places:
+                folder, end = place_parts(at.location, at.digest)
+                words = self._ids.word(What.PLACE, folder), self._ids.word(What.FORMAT, at.form)
+                rows[at.digest, self._ids.place(self._store, *words, self._pending), end] = number
+                if entry.digest in there:
+                    old.add(at.digest)
+        for digest, place_, end in by_digest(
+            self._connection, old, location.c.digest, location.c.place, location.c.end
+        ):
+            rows.pop((bytes(digest), place_, bytes(end)), None)
         self._pending.extend(
-            location,
-            (
-                (digest, self._store, folder_, end, number, form)
-                for (digest, folder_, end), (number, form) in rows.items()
-            ),
+            location, ((number, digest, place_, end) for (digest, place_, end), number in rows.items())
         )
 
     def _count(self) -> None:

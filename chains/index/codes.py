@@ -12,13 +12,15 @@ import uuid
 from enum import IntEnum
 from typing import Final
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """Raised with every change of a table, of a code below or of what fills a column. An index with another
 number is built anew."""
 SIGNATURE: Final = "#sha256:"
 """What precedes the digest of the signature in the place of an image signature."""
 SHORTEST_PREFIX: Final = 12
 """Hex digits from which a digest is searched by its beginning."""
+START: Final = f"substr(digest, 1, {SHORTEST_PREFIX // 2})"
+"""The first bytes of a digest in SQL: what is in the indexes of digests."""
 LONGEST_TEXT: Final = 2000
 """Bytes that are kept of a name: PostgreSQL's indexes take 2,704. What is longer is cut, and ends with ``…``
 and a part of its SHA-256."""
@@ -121,6 +123,8 @@ class What(IntEnum):
     POLICY = 20
     AUTHORITY = 21
     """The URL of a log or timestamp authority."""
+    LEVEL_REASON = 22
+    """Why a run has its level, in words."""
 
 
 def word(code: IntEnum) -> str:
@@ -170,6 +174,11 @@ def digest_bytes(value: str) -> bytes:
         found = b""
     # fromhex also takes capitals and blanks
     return found if found and found.hex() == value else _TEXT + clean(value).encode()
+
+
+def start_of(digest: bytes) -> bytes:
+    """Return the first bytes of a stored digest, as :data:`START` does."""
+    return digest[: SHORTEST_PREFIX // 2]
 
 
 def digest_text(value: bytes) -> str:

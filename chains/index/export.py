@@ -17,10 +17,10 @@ from sqlalchemy import select, tuple_
 
 from chains.columns import csv_line
 from chains.errors import UsageError
-from chains.index.codes import Kind, Level, Outcome, Verdict, digest_text, original, uid_text, word
+from chains.index.codes import Kind, Level, Outcome, Role, Verdict, digest_text, original, uid_text, word
 from chains.index.database import Place, reading
 from chains.index.rows import chunks
-from chains.index.tables import attestation, run, subject, term
+from chains.index.tables import artifact, attestation, part, run, term
 from chains.text import rfc3339
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _RUN = (
 _WORDS = (
     attestation.c.predicate, attestation.c.signer, attestation.c.reason, attestation.c.namespace,
     attestation.c.pipeline, attestation.c.builder, attestation.c.repository, run.c.task, run.c.trigger,
-    run.c.sender, run.c.account, run.c.node, run.c.reason,
+    run.c.sender, run.c.account, run.c.node, run.c.reason, run.c.level_reason,
 )  # fmt: skip
 
 
@@ -202,9 +202,14 @@ class _Words:
 def _subjects(connection: Connection, words: _Words, numbers: list[int]) -> dict[int, list[str]]:
     """Return ``name@algorithm:hex`` of the subjects of some statements."""
     found: dict[int, list[str]] = {}
-    columns = (subject.c.attestation, subject.c.name, subject.c.algorithm, subject.c.digest)
+    columns = (part.c.attestation, artifact.c.name, artifact.c.algorithm, artifact.c.digest)
+    subjects = (
+        select(*columns)
+        .join(artifact, artifact.c.id == part.c.artifact)
+        .where(artifact.c.role == Role.SUBJECT, artifact.c.digest != b"")
+    )
     for some in chunks(numbers):
-        rows = connection.execute(select(*columns).where(subject.c.attestation.in_(some))).all()
+        rows = connection.execute(subjects.where(part.c.attestation.in_(some))).all()
         words.look_up({number for row in rows for number in (row.name, row.algorithm)})
         for number, name, algorithm, digest in rows:
             text = f"{words(name)}@{words(algorithm)}:{digest_text(bytes(digest))}"
@@ -226,7 +231,7 @@ def _row(row: Row[Any], words: _Words, subjects: list[str]) -> dict[str, Any]:
         None if commit is None else digest_text(bytes(commit)), words(row.run_trigger),
         words(row.run_sender), words(row.run_account), words(row.run_node), words(row.run_reason),
         row.run_created, row.run_started, row.run_pod_wait, row.run_step_wait, row.run_retries, row.run_cpu,
-        row.run_memory, row.run_spot_wish, _text(row.run_level_reason),
+        row.run_memory, row.run_spot_wish, words(row.run_level_reason),
     )  # fmt: skip
     return {name: _utf8(value) for name, value in zip(COLUMNS, values, strict=True)}
 

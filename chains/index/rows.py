@@ -1,4 +1,4 @@
-"""The ids of rows and of words, and rows on their way into the database.
+"""The ids of rows, of words and of artifacts, and rows on their way into the database.
 
 Ids are given here, not by the database: one process writes an index at a time.
 """
@@ -9,19 +9,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 
-from chains.index.codes import What, clean
-from chains.index.tables import attestation, metadata, run, store, term
+from chains.index.codes import START, What, clean, start_of
+from chains.index.tables import artifact, attestation, metadata, place, run, store, term
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Column, Connection, Table
 
 T = TypeVar("T")
 AT_ONCE = 500
 """Values of one query."""
 MOST_TERMS = 200_000
 """Words that are remembered. While the index has no more, all of them are, and no word is looked up."""
+MOST_ARTIFACTS = 50_000
+"""Artifacts that are remembered, so that what all runs have in common is not looked up for each batch."""
+Artifact = tuple[bytes, int, int, int]
+"""An artifact: its digest, and the ids or codes of its algorithm, role and name."""
 
 
 def chunks(values: Iterable[T], size: int = AT_ONCE) -> Iterator[list[T]]:
@@ -32,13 +36,18 @@ def chunks(values: Iterable[T], size: int = AT_ONCE) -> Iterator[list[T]]:
 
 
 class Ids:
-    """The next id of each table with ids, and the ids of words. Valid while nobody else writes."""
+    """The next id of each table with ids, and the ids of what rows share. Valid while nobody else writes."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._next = {
             table.name: (connection.execute(select(func.max(table.c.id))).scalar() or 0) + 1
-            for table in (attestation, run, store, term)
+            for table in (artifact, attestation, place, run, store, term)
+        }
+        self._artifacts: dict[Artifact, int] = {}
+        columns = (place.c.store, place.c.folder, place.c.form, place.c.id)
+        self._places = {
+            (at, folder, form): number for at, folder, form, number in connection.execute(select(*columns))
         }
         # by the text as it was given, because most texts are given often; a list, as an enum is slow to hash
         self._given: list[dict[str, int]] = [{} for _ in range(max(What) + 1)]
@@ -87,6 +96,38 @@ class Ids:
         asked = select(term.c.id).where(term.c.what == what, term.c.text == cleaned)
         return self._connection.execute(asked).scalar()
 
+    def artifacts(self, wanted: set[Artifact], pending: Pending) -> dict[Artifact, int]:
+        """Return the ids of artifacts. The rows of new ones wait in ``pending``."""
+        if len(self._artifacts) > MOST_ARTIFACTS:
+            self._artifacts = {}
+        known = self._artifacts
+        missing = [one for one in wanted if one not in known]
+        if self._next[artifact.name] > 1:
+            columns = (artifact.c.digest, artifact.c.algorithm, artifact.c.role, artifact.c.name)
+            for found in by_digest(self._connection, {one[0] for one in missing}, *columns, artifact.c.id):
+                digest, algorithm, role, name, number = found
+                known[bytes(digest), algorithm, role, name] = number
+        for one in missing:
+            if one not in known:
+                known[one] = number = self.new(artifact)
+                pending.add(artifact, number, *one)
+        return {one: known[one] for one in wanted}
+
+    def known_place(self, at: int, folder: str, form: str) -> int | None:
+        """Return the id of a place in a store, None if it has none."""
+        words = self.known(What.PLACE, folder), self.known(What.FORMAT, form)
+        if words[0] is None or words[1] is None:
+            return None
+        return self._places.get((at, *words))
+
+    def place(self, at: int, folder: int, form: int, pending: Pending) -> int:
+        """Return the id of a place in a store. The row of a new one waits in ``pending``."""
+        number = self._places.get((at, folder, form))
+        if number is None:
+            number = self._places[at, folder, form] = self.new(place)
+            pending.add(place, number, at, folder, form)
+        return number
+
     def take_new(self) -> list[tuple[int, int, str]]:
         """Return the rows of new words, and forget words if there are too many."""
         rows, self._new = self._new, []
@@ -97,6 +138,17 @@ class Ids:
         if len(self._terms) > MOST_TERMS:
             self._terms, self._has_all = {}, False
         return rows
+
+
+def by_digest(
+    connection: Connection, digests: set[bytes], first: Column[Any], *columns: Column[Any]
+) -> Iterator[Sequence[Any]]:
+    """Yield these columns of the rows with these digests; ``first`` is the column of the digest."""
+    starts = {start_of(digest) for digest in digests}
+    for some in chunks(starts):
+        for row in connection.execute(select(first, *columns).where(literal_column(START).in_(some))):
+            if bytes(row[0]) in digests:
+                yield row
 
 
 class Pending:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 
-from chains.index.codes import Kind, Level, Outcome, Verdict, What, clean, digest_bytes, uid_bytes
+from chains.index.codes import Kind, Level, Outcome, Role, Verdict, What, clean, digest_bytes, uid_bytes
 from chains.index.reading import Entry
-from chains.index.rows import Ids, Pending, chunks
-from chains.index.run_facts import Provenance, Report
+from chains.index.rows import Artifact, Ids, Pending, chunks
+from chains.index.run_facts import Provenance, Report, Step
 from chains.index.tables import attestation, run, step, term
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class RunRow:
             memory=report.memory,
             spot_wish=report.spot_wish,
             level=int(report.level),
-            level_reason=clean(report.level_reason) or None,
+            level_reason=ids.maybe(What.LEVEL_REASON, report.level_reason),
         )
 
     def _provenance(self, said: Provenance, entry: Entry, number: int, ids: Ids) -> None:
@@ -186,26 +186,33 @@ def load_runs(connection: Connection, ids: Ids, uids: Iterable[str]) -> dict[str
 
 def save_runs(connection: Connection, ids: Ids, rows: Iterable[RunRow], pending: Pending) -> None:
     """Write what changed. New rows wait in ``pending``."""
-    for row in rows:
-        number = row.values["id"]
+    listed = list(rows)
+    with_steps = [row for row in listed if row.steps is not None]
+    images = [[_image(one, ids) for one in row.steps or ()] for row in with_steps]
+    numbers = ids.artifacts({one for some in images for one in some}, pending)
+    for row in listed:
         if row.is_new:
             pending.add(run, *(row.values[name] for name in _ALL))
         elif row.is_changed:
-            connection.execute(update(run).where(run.c.id == number).values(row.values))
-        if row.steps is None:
-            continue
+            connection.execute(update(run).where(run.c.id == row.values["id"]).values(row.values))
+    for row, of_steps in zip(with_steps, images, strict=True):
+        number = row.values["id"]
         if not row.is_new:
             connection.execute(delete(step).where(step.c.run == number))
-        for position, one in enumerate(row.steps):
+        for position, (one, image) in enumerate(zip(row.steps or (), of_steps, strict=True)):
             pending.add(
                 step,
                 number,
                 position,
                 ids.word(What.STEP, one.name),
-                ids.word(What.NAME, one.image),
-                one.digest,
+                numbers[image],
                 one.exit_code,
                 ids.maybe(What.ENDED_AS, one.ended_as),
                 one.started,
                 one.finished,
             )
+
+
+def _image(said: Step, ids: Ids) -> Artifact:
+    algorithm = ids.word(What.ALGORITHM, "sha256" if said.digest else "")
+    return said.digest or b"", algorithm, int(Role.STEP_IMAGE), ids.word(What.NAME, said.image)

@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 
 from chains.index.codes import Verdict, original, word
 from chains.index.database import LIVE, Place, reading
-from chains.index.tables import day, location, run, store, term, unread
+from chains.index.tables import day, location, place, run, store, term, unread
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, Select
 
 _SIDECARS = ("", "-wal")
 MOST_UNREAD = 1000
@@ -97,7 +97,8 @@ def unread_of(place: Place) -> list[tuple[str, str, str]]:
 
 
 def _stores(connection: Connection) -> list[StoreStats]:
-    copies, missed = _by_store(connection, location), _by_store(connection, unread)
+    copies = _by_store(connection, select(place.c.store).join(location, location.c.place == place.c.id))
+    missed = _by_store(connection, select(unread.c.store))
     return [
         StoreStats(
             original(one.url), copies.get(one.id, 0), missed.get(one.id, 0), one.parts, one.read, one.updated
@@ -106,8 +107,8 @@ def _stores(connection: Connection) -> list[StoreStats]:
     ]
 
 
-def _by_store(connection: Connection, table: Table) -> dict[int, int]:
-    counted = connection.execute(select(table.c.store, func.count()).group_by(table.c.store))
+def _by_store(connection: Connection, rows: Select[Any]) -> dict[int, int]:
+    counted = connection.execute(rows.add_columns(func.count()).group_by(rows.selected_columns[0]))
     return {int(number): int(n) for number, n in counted}
 
 

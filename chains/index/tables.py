@@ -8,7 +8,11 @@ it: it orders rows, and proves nothing. ``checked`` and ``verified_time`` are wh
 A column is NULL where no evidence says it. Every column is filled from what stores have.
 
 ``finished`` and ``attestation`` are part of the keys of what very many rows may have in common, such as a
-base image, so that the newest rows of it are a range of one index.
+base image, so that the newest rows of it are a range of one index. ``used`` and ``named`` have nothing that
+``part`` and ``artifact`` do not say: a build fills them at its end (:data:`FILLS`), an update row by row.
+
+Digests are searched by their first bytes (:data:`chains.index.codes.START`), and then compared. Most digests
+are in the index once, so that keys with whole digests would be as large as all else.
 """
 
 from __future__ import annotations
@@ -26,8 +30,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.sql.type_api import TypeEngine
+
+from chains.index.codes import START
 
 metadata = MetaData()
 # SQLite makes an INTEGER PRIMARY KEY its row id, and no other type
@@ -123,7 +130,7 @@ run = Table(
     Column("memory", BigInteger),  # requested: MiB x seconds
     Column("spot_wish", Boolean),  # whether the pod template asks for a spot node
     Column("level", SmallInteger, nullable=False),  # codes.Level
-    Column("level_reason", Text),
+    _term("level_reason"),
 )
 """A run: what the verified statements that name it say. Without any, only the kind, namespace and name that
 reports claim.
@@ -136,7 +143,7 @@ attestation = Table(
     metadata,
     _id(),
     # SHA-256 over the SHA-256 of the signed bytes and of each signature, in order: both forms have the same
-    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("digest", LargeBinary, nullable=False),
     Column("run", _ID),  # run.id of the run that the statement names
     _term("predicate", required=True),
     _term("signer"),  # only if verified
@@ -155,34 +162,40 @@ attestation = Table(
     Column("level", SmallInteger, nullable=False),
     Column("outcome", SmallInteger, nullable=False),
 )
-"""One signed statement, however many copies and forms of it are stored."""
+"""One signed statement, however many copies and forms of it are stored. No two have the same digest."""
 
-subject = Table(
-    "subject",
+artifact = Table(
+    "artifact",
     metadata,
-    Column("digest", LargeBinary, nullable=False),  # codes.digest_bytes
-    Column("finished", BigInteger, nullable=False),
-    Column("attestation", _ID, nullable=False),
-    _term("algorithm", required=True),
-    _term("name", required=True),  # NAME
-    PrimaryKeyConstraint("digest", "finished", "attestation", "algorithm", "name"),
-    sqlite_with_rowid=False,
-)
-"""What attestations are about: a row for each digest."""
-
-material = Table(
-    "material",
-    metadata,
-    Column("digest", LargeBinary, nullable=False),  # empty if the statement has none
-    Column("finished", BigInteger, nullable=False),
-    Column("attestation", _ID, nullable=False),
+    _id(),
+    Column("digest", LargeBinary, nullable=False),  # codes.digest_bytes; empty if no statement has one
     _term("algorithm", required=True),
     Column("role", SmallInteger, nullable=False),  # codes.Role
-    _term("name", required=True),  # NAME
-    PrimaryKeyConstraint("digest", "finished", "attestation", "algorithm", "role", "name"),
+    _term("name", required=True),  # NAME; for a Task's own name TASK
+)
+"""What attestations are about, and what runs used: sources with their commits, images of steps, Tasks, other
+inputs. One row for each digest, with its name and its role; no two rows are the same."""
+
+part = Table(
+    "part",
+    metadata,
+    Column("attestation", _ID, nullable=False),
+    Column("artifact", _ID, nullable=False),
+    PrimaryKeyConstraint("attestation", "artifact"),
     sqlite_with_rowid=False,
 )
-"""What runs used: sources with their commits, images of steps, Tasks, other inputs. A row for each digest."""
+"""Which artifacts a statement names."""
+
+used = Table(
+    "used",
+    metadata,
+    Column("artifact", _ID, nullable=False),
+    Column("finished", BigInteger, nullable=False),
+    Column("attestation", _ID, nullable=False),
+    PrimaryKeyConstraint("artifact", "finished", "attestation"),
+    sqlite_with_rowid=False,
+)
+"""Which statements name an artifact: the newest of a digest."""
 
 named = Table(
     "named",
@@ -202,8 +215,7 @@ step = Table(
     Column("run", _ID, nullable=False),
     Column("position", SmallInteger, nullable=False),
     _term("name", required=True),  # STEP
-    _term("image", required=True),  # NAME, as it ran
-    Column("digest", LargeBinary),  # SHA-256 of the image, if it is known
+    Column("image", _ID, nullable=False),  # artifact.id, with the name as it ran; without a digest if unknown
     Column("exit_code", Integer),
     _term("ended_as"),
     Column("started", BigInteger),
@@ -213,19 +225,25 @@ step = Table(
 )
 """The steps of a TaskRun in the order in which they ran, from its execution report."""
 
+place = Table(
+    "place",
+    metadata,
+    _id(),
+    Column("store", SmallInteger, nullable=False),  # store.id
+    _term("folder", required=True),  # PLACE; codes.place joins it with the end
+    _term("form", required=True),  # FORMAT
+)
+"""Where many copies lie: the beginning of their places, and their form."""
+
 location = Table(
     "location",
     metadata,
-    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the stored bytes
-    Column("store", SmallInteger, nullable=False),  # store.id
-    _term("folder", required=True),  # PLACE; codes.place joins it with the end
-    Column("end", LargeBinary, nullable=False),
     Column("attestation", _ID, nullable=False),
-    _term("form", required=True),  # FORMAT
-    PrimaryKeyConstraint("digest", "store", "folder", "end"),
-    sqlite_with_rowid=False,
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the stored bytes
+    Column("place", Integer, nullable=False),  # place.id
+    Column("end", LargeBinary, nullable=False),
 )
-"""Where the copies and forms of an attestation lie."""
+"""Where the copies and forms of an attestation lie. No two rows are the same."""
 
 verified_time = Table(
     "verified_time",
@@ -277,6 +295,11 @@ day = Table(
 )
 """How many attestations there are. No row where there are none; namespace 0 also counts those without one."""
 
+LOOKUPS = tuple(
+    Index(f"{table.name}_digest", text(START), _table=table) for table in (attestation, artifact, location)
+)
+"""Made with their tables, because a build looks digests up."""
+
 _a, _r = attestation.c, run.c
 _failed, _unproven = _a.verdict != 0, _r.verdict != 0
 _ended = _a.outcome > 1  # not as wished
@@ -284,15 +307,7 @@ INDEXES = (
     Index("attestation_finished", _a.finished, _a.id),
     *(
         Index(f"attestation_{column.name}", column, _a.finished, _a.id)
-        for column in (
-            _a.namespace,
-            _a.signer,
-            _a.builder,
-            _a.pipeline,
-            _a.repository,
-            _a.level,
-            _a.predicate,
-        )
+        for column in (_a.namespace, _a.signer, _a.builder, _a.pipeline, _a.level, _a.predicate)
     ),
     Index("attestation_bad", _a.finished, _a.id, sqlite_where=_failed, postgresql_where=_failed),
     Index("attestation_ended", _a.finished, _a.id, sqlite_where=_ended, postgresql_where=_ended),
@@ -310,9 +325,16 @@ INDEXES = (
         )
         for column in (_r.trigger, _r.sender, _r.account, _r.node)
     ),
-    Index("subject_attestation", subject.c.attestation),
-    Index("material_attestation", material.c.attestation),
     Index("location_attestation", location.c.attestation),
     Index("log_entry_attestation", log_entry.c.attestation),
 )
 """Made when the rows of a new index are in."""
+FILLS = {
+    used: "INSERT INTO used (artifact, finished, attestation) SELECT p.artifact, a.finished, p.attestation "
+    "FROM part AS p JOIN attestation AS a ON a.id = p.attestation ORDER BY 1, 2, 3",
+    named: "INSERT INTO named (name, role, finished, attestation) "
+    "SELECT DISTINCT f.name, f.role, a.finished, p.attestation FROM part AS p "
+    "JOIN artifact AS f ON f.id = p.artifact JOIN attestation AS a ON a.id = p.attestation "
+    "ORDER BY 1, 2, 3, 4",
+}
+"""The tables that a build fills when the rows of all others are in."""

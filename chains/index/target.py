@@ -36,7 +36,7 @@ from chains.index.database import (
 from chains.index.errors import IndexUnavailable
 from chains.index.locks import lock_connection, locked_file, unlock_connection
 from chains.index.reading import Trust
-from chains.index.tables import INDEXES, attestation, meta, metadata, store
+from chains.index.tables import FILLS, INDEXES, LOOKUPS, attestation, meta, metadata, store
 from chains.index.writer import Writer
 
 if TYPE_CHECKING:
@@ -49,14 +49,16 @@ _PAUSE = 0.5
 _SQLITE = b"SQLite format 3\0"
 """How a file of SQLite begins. Source: https://www.sqlite.org/fileformat.html"""
 _BUILDING = ".building"
+_PACKED = ".packed"
 _SIDECARS = ("-wal", "-shm", "-journal")
 
 
 class Target:
     """A database that is open for writing. A transaction is repeated if the server goes away."""
 
-    def __init__(self, place: Place, at: Place, schema: str) -> None:
+    def __init__(self, place: Place, at: Place, schema: str, *, is_build: bool) -> None:
         self.place = place
+        self._is_build = is_build
         self._at, self._schema = at, schema
         self._engine: Engine | None = None
         self._connection: Connection | None = None
@@ -90,7 +92,7 @@ class Target:
             with translated(self.place):
                 try:
                     if self._writer is None:
-                        self._writer = Writer(self.connection())
+                        self._writer = Writer(self.connection(), is_build=self._is_build)
                     return work(self._writer)
                 except (DBAPIError, IndexUnavailable) as error:
                     is_lost = self.place.is_postgres and self._was_open and _is_away(error)
@@ -136,7 +138,7 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
     :class:`IndexUnavailable`.
     """
     if place.is_postgres:
-        target = Target(place, place, BESIDE)
+        target = Target(place, place, BESIDE, is_build=True)
         with _closed(target):
             with translated(place):
                 _prepare_schema(target, trust)
@@ -149,7 +151,7 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
     _refuse_other_file(place)
     with locked_file(place):
         beside = Place(path=place.path + _BUILDING)
-        target = Target(place, beside, LIVE)
+        target = Target(place, beside, LIVE, is_build=True)
         with _closed(target):
             with translated(place):
                 _prepare_file(target, beside, trust)
@@ -160,7 +162,11 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
                 _finish(target)
                 target.connection().connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
             target.close()
-            _replace_file(Path(beside.path), Path(place.path))
+            packed = Path(place.path + _PACKED)
+            with translated(place):
+                _pack(beside, packed)
+            _replace_file(packed, Path(place.path))
+            _remove(Path(beside.path))
 
 
 def _refuse_other_file(place: Place) -> None:
@@ -212,7 +218,7 @@ def updating(place: Place, trust: Trust) -> Iterator[Target]:
             f"the index {place} was built with other keys or demands, and its verdicts are theirs: "
             f"build it anew with `{place.build_command}`"
         )
-    target = Target(place, place, LIVE)
+    target = Target(place, place, LIVE, is_build=False)
     if place.is_postgres:
         with _closed(target):
             yield target
@@ -285,6 +291,8 @@ def _create(connection: Connection, trust: Trust) -> None:
             return
         for table in metadata.sorted_tables:
             connection.execute(CreateTable(table))
+        for index in LOOKUPS:
+            connection.execute(CreateIndex(index))
         rows = {
             "schema": str(SCHEMA),
             "criteria": _written(trust.told),
@@ -297,6 +305,11 @@ def _create(connection: Connection, trust: Trust) -> None:
 def _finish(target: Target) -> None:
     connection = target.connection()
     with connection.begin():
+        for table, fill in FILLS.items():
+            # a build that was stopped here goes on with what it had
+            connection.execute(table.delete())
+            connection.exec_driver_sql(fill)
+    with connection.begin():
         for index in INDEXES:
             connection.execute(CreateIndex(index, if_not_exists=True))
     with connection.begin():
@@ -307,6 +320,17 @@ def _replace_schema(connection: Connection) -> None:
     with connection.begin():
         connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {LIVE} CASCADE")
         connection.exec_driver_sql(f"ALTER SCHEMA {BESIDE} RENAME TO {LIVE}")
+
+
+def _pack(beside: Place, packed: Path) -> None:
+    """Copy a complete file without the room that rows in no order leave in its pages."""
+    _remove(packed)
+    try:
+        with closing(open_sqlite(beside.path)) as connection:
+            connection.execute("VACUUM INTO ?", (str(packed),))
+    except BaseException:
+        _remove(packed)
+        raise
 
 
 def _replace_file(beside: Path, path: Path) -> None:
@@ -326,7 +350,6 @@ def _replace_file(beside: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-    _remove(beside)
 
 
 def _remove(path: Path) -> None:

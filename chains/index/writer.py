@@ -15,12 +15,8 @@ from sqlalchemy import and_, bindparam, delete, select, update
 from chains.index.batch import Batch
 from chains.index.codes import Verdict, What, clean, place_parts
 from chains.index.reading import Entry, Place
-from chains.index.rows import Ids, Pending, chunks
-from chains.index.tables import (
-    location,
-    store,
-    unread,
-)
+from chains.index.rows import Ids, Pending, by_digest
+from chains.index.tables import location, place, store, unread
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,8 +75,8 @@ class WholePlaces:
 class Writer:
     """Writes through one connection. Make a new one after a transaction that failed."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, *, is_build: bool) -> None:
+        self._connection, self._is_build = connection, is_build
         with connection.begin():
             self._ids = Ids(connection)
 
@@ -98,21 +94,16 @@ class Writer:
     def known(self, number: int, places: Iterable[Place]) -> set[Place]:
         """Return the places of a store that the index has already, with the same bytes."""
         by_key: dict[tuple[bytes, int, bytes], Place] = {}
-        for place in places:
-            folder, end = place_parts(place.location, place.digest)
-            word = self._ids.known(What.PLACE, folder)
-            if word is not None:
-                by_key[place.digest, word, end] = place
-        found = set()
-        columns = (location.c.digest, location.c.folder, location.c.end)
         with self._connection.begin():
-            for some in chunks({key[0] for key in by_key}):
-                asked = select(*columns).where(location.c.digest.in_(some), location.c.store == number)
-                for digest, word, end in self._connection.execute(asked):
-                    at = by_key.get((bytes(digest), word, bytes(end)))
-                    if at is not None:
-                        found.add(at)
-        return found
+            for one in places:
+                folder, end = place_parts(one.location, one.digest)
+                at = self._ids.known_place(number, folder, one.form)
+                if at is not None:
+                    by_key[one.digest, at, end] = one
+            columns = (location.c.digest, location.c.place, location.c.end)
+            rows = by_digest(self._connection, {digest for digest, _, _ in by_key}, *columns)
+            keys = {(bytes(digest), at, bytes(end)) for digest, at, end in rows}
+        return {one for key, one in by_key.items() if key in keys}
 
     def whole(self, number: int) -> WholePlaces:
         """Return the places of a store about which nothing is left to read."""
@@ -122,15 +113,13 @@ class Writer:
 
     def ends(self, number: int, folder: str) -> bytes:
         """Return the digests with which the places of a store below a beginning end, in order."""
-        word = self._ids.known(What.PLACE, folder)
         found = bytearray()
-        asked = (
-            select(location.c.end)
-            .where(location.c.store == number, location.c.folder == word)
-            .distinct()
-            .order_by(location.c.end)
-        )
         with self._connection.begin():
+            word = self._ids.known(What.PLACE, folder)
+            places = select(place.c.id).where(place.c.store == number, place.c.folder == word)
+            asked = (
+                select(location.c.end).where(location.c.place.in_(places)).distinct().order_by(location.c.end)
+            )
             for (end,) in self._connection.execute(asked.execution_options(yield_per=10_000)):
                 if len(end) in _DIGESTS:
                     found += bytes(end)[:_DIGEST]
@@ -148,7 +137,7 @@ class Writer:
             known = merged.get(entry.digest)
             merged[entry.digest] = entry if known is None else known.join(entry)
         with self._connection.begin():
-            batch = Batch(self._connection, self._ids, number, checked)
+            batch = Batch(self._connection, self._ids, number, checked, is_build=self._is_build)
             new = batch.write(merged)
             self._skip(number, skipped, checked)
             self._far(number, far)

@@ -67,10 +67,11 @@ _ATTESTATION = _insert(
     "id, digest, run, predicate, signer, verdict, checked, size, finished, namespace, pipeline, builder, repository, "
     "level, outcome",
 )
-_SUBJECT = _insert("subject", "digest, finished, attestation, algorithm, name")
-_MATERIAL = _insert("material", "digest, finished, attestation, algorithm, role, name")
-_NAMED = _insert("named", "name, role, finished, attestation")
-_LOCATION = _insert("location", "digest, store, folder, end, attestation, form")
+_ARTIFACT = _insert("artifact", "id, digest, algorithm, role, name")
+_PART = _insert("part", "attestation, artifact")
+_LOCATION = _insert("location", "digest, place, end, attestation")
+Artifact = tuple[bytes, int, Role, int]
+"""Digest, algorithm, role and name."""
 
 
 def _terms(rows: _Rows) -> Callable[[What, str], int]:
@@ -91,7 +92,7 @@ def fill(path: Path, attestations: int, seed: int = 1) -> None:
     with engine.begin() as made:
         for table in tables.metadata.sorted_tables:
             made.execute(CreateTable(table))
-    indexes = [str(CreateIndex(index).compile(engine)) for index in tables.INDEXES]
+    indexes = [str(CreateIndex(index).compile(engine)) for index in (*tables.LOOKUPS, *tables.INDEXES)]
     engine.dispose()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
@@ -105,8 +106,8 @@ def fill(path: Path, attestations: int, seed: int = 1) -> None:
         (1, "file:evidence", 1, 1, FIRST + SECONDS),
     )
     rows.write()
-    for index in indexes:
-        connection.execute(index)
+    for statement in (*tables.FILLS.values(), *indexes):
+        connection.execute(statement)
     connection.execute("ANALYZE")
     connection.close()
 
@@ -119,6 +120,8 @@ def _skewed(chance: random.Random, number: int) -> int:
 def _runs(rows: _Rows, term: Callable[[What, str], int], runs: int, chance: random.Random) -> Iterator[int]:
     sha256, git = term(What.ALGORITHM, "sha256"), term(What.ALGORITHM, "gitCommit")
     folder, form = term(What.PLACE, "file:evidence/"), term(What.FORMAT, "dsse")
+    rows.add(_insert("place", "id, store, folder, form"), (1, 1, folder, form))
+    no_digest, known = term(What.ALGORITHM, ""), dict[Artifact, int]()
     base = term(What.NAME, "registry.example/base/os")
     types = [term(What.PREDICATE, text) for text in TYPES]
     for run in range(runs):
@@ -152,23 +155,24 @@ def _runs(rows: _Rows, term: Callable[[What, str], int], runs: int, chance: rand
                 (number, own, run + 1, predicate, None if verdict else signer, verdict, FIRST + SECONDS, 9_000, finished,
                  namespace, pipeline, builder, repository, level, outcome),
             )  # fmt: skip
-            for side in (0, 1):
-                rows.add(_SUBJECT, (digest_of(f"subject {run} {side}"), finished, number, sha256, image))
-            rows.add(_NAMED, (image, Role.SUBJECT, finished, number))
-            rows.add(_LOCATION, (digest_of(f"copy {number}"), 1, folder, b"", number, form))
+            artifacts: list[Artifact] = [
+                (digest_of(f"subject {run} {side}"), sha256, Role.SUBJECT, image) for side in (0, 1)
+            ]
+            rows.add(_LOCATION, (digest_of(f"copy {number}"), 1, b"", number))
             if half == 0:
-                materials: list[tuple[bytes, int, Role, int]] = [(commit, git, Role.SOURCE, repository)]
-                materials += (
+                artifacts.append((commit, git, Role.SOURCE, repository))
+                artifacts += (
                     (digest_of(f"step {n}"), sha256, Role.STEP_IMAGE, name) for n, name in step_images
                 )
-                materials.append((digest_of(f"task {task} {chance.randrange(5)}"), sha256, Role.TASK, task))
+                artifacts.append((digest_of(f"task {task} {chance.randrange(5)}"), sha256, Role.TASK, task))
                 if chance.random() < 0.6:
-                    materials.append((BASE_IMAGE, sha256, Role.DEPENDENCY, base))
-                rows.add(_NAMED, (task, Role.TASK, finished, number))
-                for digest, algorithm, role, name in materials:
-                    rows.add(_MATERIAL, (digest, finished, number, algorithm, role, name))
-                    if name != task:
-                        rows.add(_NAMED, (name, role, finished, number))
+                    artifacts.append((BASE_IMAGE, sha256, Role.DEPENDENCY, base))
+                artifacts.append((b"", no_digest, Role.TASK, task))
+            for artifact in artifacts:
+                if artifact not in known:
+                    known[artifact] = len(known) + 1
+                    rows.add(_ARTIFACT, (known[artifact], *artifact))
+                rows.add(_PART, (number, known[artifact]))
         yield run
 
 

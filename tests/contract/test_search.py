@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chains.cli.main import run as chains
+from chains.index import tables
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
 from chains.index.names import source_of
 from chains.index.query.answer import ask
 from chains.index.query.errors import QueryError
+from chains.index.query.lookup import digest_condition
 from chains.index.query.overview import days, unproven_runs, values
 from chains.index.query.parse import parse
 from chains.index.query.reader import QueryTooSlow, reading
@@ -26,7 +28,7 @@ from chains.index.query.report import summary, to_csv, to_json, to_row
 from chains.index.query.scope import view_of
 from chains.index.query.search import Count, Search
 from chains.index.query.sql import Sql
-from chains.index.query.terms import Key, Query
+from chains.index.query.terms import Digest, Key, Query
 from chains.text import to_json as json_text
 from tests.testbed.postgres import Postgres, is_installed, postgres
 from tests.unit.chains.index.query.by_hand import answered
@@ -337,8 +339,8 @@ def test_postgres_answers_each_query_from_an_index(empty: Place) -> None:
         connection.commit()
     with reading(place) as reader:
         for query, index in (
-            (f"digest:sha256:{'00' * 30}0007", "subject_pkey"),
-            (f"commit:{'00' * 18}0007", "material_pkey"),
+            (f"digest:sha256:{7:012x}{'0' * 52}", "used_pkey"),
+            (f"commit:{7:012x}{'0' * 28}", "used_pkey"),
             ("input:word-3", "named_pkey"),
             ("namespace:word-3", "Index Scan"),
             ("signer:word-3 from:1970-01-02", "Index Scan"),
@@ -350,6 +352,12 @@ def test_postgres_answers_each_query_from_an_index(empty: Place) -> None:
             plan = "\n".join(step for one in search.statements(51) for step in reader.explain(one))
             assert index in plan, f"{query}: {plan}"
             assert "Seq Scan" not in plan, f"{query}: {plan}"
+        for table in ("attestation", "artifact", "location"):
+            where = digest_condition(Digest(f"{7:012x}{'0' * 52}"))
+            plan = "\n".join(
+                reader.explain(Sql(f"SELECT digest FROM {table} WHERE {where.text}", where.values))
+            )
+            assert f"{table}_digest" in plan, plan
 
 
 _N = 30_000
@@ -362,10 +370,12 @@ _MANY = (
     "INSERT INTO attestation (id, digest, run, predicate, signer, verdict, checked, size, finished, namespace, level, "
     "outcome) SELECT n, sha256(n::text::bytea), n, 121 + n % 10, 161 + n % 10, (n % 999 = 0)::int, 1, 1, n * 60, "
     f"181 + n % 10, n % 5 + 1, 1 FROM generate_series(1, {_N}) n",
-    f"INSERT INTO subject SELECT decode(lpad(to_hex(n), 64, '0'), 'hex'), n * 60, n, 9001, 241 + n % 10 FROM generate_series(1, {_N}) n",
-    f"INSERT INTO material SELECT decode(lpad(to_hex(n), 40, '0'), 'hex'), n * 60, n, 9002, 1, 241 + n % 10 FROM generate_series(1, {_N}) n",
-    f"INSERT INTO named SELECT 241 + n % 10, 1, n * 60, n FROM generate_series(1, {_N}) n",
-    "INSERT INTO location SELECT sha256(('copy' || n)::bytea), 1, 9003, ''::bytea, n, 9004 "
+    "INSERT INTO artifact SELECT n, decode(lpad(to_hex(n), 12, '0') || repeat('0', 52), 'hex'), 9001, 0, 241 + n % 10 "
     f"FROM generate_series(1, {_N}) n",
+    "INSERT INTO artifact SELECT 100000 + n, decode(lpad(to_hex(n), 12, '0') || repeat('0', 28), 'hex'), 9002, 1, "
+    f"241 + n % 10 FROM generate_series(1, {_N}) n",
+    f"INSERT INTO part SELECT n, n + 100000 * w FROM generate_series(1, {_N}) n, generate_series(0, 1) w",
+    *tables.FILLS.values(),
+    f"INSERT INTO location SELECT n, sha256(('copy' || n)::bytea), 1, ''::bytea FROM generate_series(1, {_N}) n",
     "ANALYZE",
 )

@@ -1,8 +1,8 @@
 """From a term to a condition on attestations, and to the ranges of indexes that have what fits it.
 
 In the SQL, ``a`` is the attestation, ``s`` a row of the table that is searched, and ``r`` a run. The tables
-``subject``, ``material`` and ``named`` repeat ``attestation.finished`` in their keys, so that the newest rows
-of a digest or a name are a range.
+``used`` and ``named`` repeat ``attestation.finished`` in their keys, so that the newest rows of an artifact
+or a name are a range.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, What, uid_bytes
 from chains.index.names import beginnings_of, name_of, spellings_of
-from chains.index.query.lookup import MOST, Found, algorithms, digests, last_parts, text_condition, words
+from chains.index.query.lookup import MOST, Found, algorithms, last_parts, text_condition, with_digest, words
 from chains.index.query.scope import View
 from chains.index.query.sql import NEVER, Sql, all_of, any_of, exists, not_true, one_of
 from chains.index.query.terms import Digest, Key, RunWanted, Term, Word
@@ -173,68 +173,55 @@ def _named(found: Found, roles: Sequence[Role]) -> Condition:
         )
         return Condition(sql, tuple(Source("named", all_of(pair)) for pair in pairs))
     # with many names the key of ``named`` is of no use: what an attestation has is compared
-    sql = any_of(_with_names(found, roles))
+    sql = _with_names(found, roles)
     if found.values is None:
         return Condition(sql)
     return Condition(sql, (Source("named", all_of(wanted), is_ordered=False),))
 
 
-def _with_names(found: Found, roles: Sequence[Role]) -> Iterator[Sql]:
-    """Yield the conditions that the attestation has one of many names in one of these roles."""
-    own = Sql("s.attestation = a.id AND t.id = s.name")
-    inputs = [role for role in roles if role is not Role.SUBJECT]
-    if Role.SUBJECT in roles:
-        yield exists("subject AS s CROSS JOIN term", "t", (own, found.where))
-    if inputs:
-        yield exists("material AS s CROSS JOIN term", "t", (own, one_of("s.role", inputs), found.where))
-    if Role.TASK in roles:
-        # a Task's own name is in no other table
-        task = one_of("t.what", (What.TASK,))
-        ids = all_of((task, found.where))
-        listed = Sql(f"s.name IN (SELECT t.id FROM term AS t WHERE {ids.text})", ids.values)  # noqa: S608
-        yield exists("named", "s", (listed, one_of("s.role", (Role.TASK,)), _SAME))
+def _with_names(found: Found, roles: Sequence[Role]) -> Sql:
+    """Return the condition that the attestation has one of many names in one of these roles."""
+    own = Sql("s.attestation = a.id AND f.id = s.artifact AND t.id = f.name")
+    tables = "part AS s CROSS JOIN artifact AS f CROSS JOIN term"
+    return exists(tables, "t", (own, one_of("f.role", roles), found.where))
 
 
 _SAME = Sql("s.finished = a.finished AND s.attestation = a.id")
+_IS_SUBJECT, _IS_INPUT = (Sql(f"role {sign} {int(Role.SUBJECT)}") for sign in ("=", "<>"))
 
 
 def _subjects(view: View, digest: Digest) -> Condition:
-    return _digests(view, "subject", digest, ())
+    return _artifacts(view, digest, _IS_SUBJECT)
 
 
-def _materials(view: View, digest: Digest, *conditions: Sql) -> Condition:
-    return _digests(view, "material", digest, conditions)
+def _inputs(view: View, digest: Digest) -> Condition:
+    return _artifacts(view, digest, _IS_INPUT)
 
 
 def _commits(view: View, digest: Digest) -> Condition:
-    """Return materials that are commits: sources, and what is named by a digest of git."""
-    git = words(view.reader, (What.ALGORITHM,), Word("gitCommit"), Word("sha1")).on("s.algorithm")
-    return _materials(view, digest, any_of((one_of("s.role", (Role.SOURCE,)), git)))
+    """Return inputs that are commits: sources, and what is named by a digest of git."""
+    git = words(view.reader, (What.ALGORITHM,), Word("gitCommit"), Word("sha1")).on("algorithm")
+    return _artifacts(view, digest, _IS_INPUT, any_of((one_of("role", (Role.SOURCE,)), git)))
 
 
-def _digests(view: View, table: str, digest: Digest, conditions: Iterable[Sql]) -> Condition:
-    found = digests(view.reader, table, digest)
+def _artifacts(view: View, digest: Digest, *conditions: Sql) -> Condition:
     algorithm = algorithms(view.reader, digest)
     more = (*conditions, *([algorithm] if algorithm else []))
-    sql = exists(table, "s", (found.on("s.digest"), *more, _SAME))
+    found = with_digest(view.reader, "artifact", "id", digest, *more)
+    sql = exists("part", "s", (Sql("s.attestation = a.id"), found.on("s.artifact")))
     if found.few is None:
-        return Condition(sql, (Source(table, all_of((found.on("s.digest"), *more)), is_ordered=False),))
-    sources = (Source(table, all_of((one_of("s.digest", (one,)), *more))) for one in found.few)
-    return Condition(sql, tuple(sources))
+        return Condition(sql, (Source("used", found.on("s.artifact"), is_ordered=False),))
+    return Condition(sql, tuple(Source("used", one_of("s.artifact", (one,))) for one in found.few))
 
 
 def _evidence(view: View, digest: Digest) -> Iterator[Condition]:
     """Yield what is itself the evidence with a digest: the statement, or a stored copy of it."""
     if digest.algorithm not in {"", "sha256"}:
         return
-    own = digests(view.reader, ATTESTATION, digest)
-    if own.values != ():
-        yield Condition(own.on("a.digest"), (Source(ATTESTATION, own.on("a.digest"), is_ordered=False),))
-    stored = digests(view.reader, "location", digest)
-    if stored.values != ():
-        where = stored.on("digest")
-        ids = Sql(f"a.id IN (SELECT attestation FROM location WHERE {where.text})", where.values)  # noqa: S608
-        yield Condition(ids, (Source(ATTESTATION, ids, is_ordered=False),))
+    for table, column in ((ATTESTATION, "id"), ("location", "attestation")):
+        found = with_digest(view.reader, table, column, digest)
+        if found.values != ():
+            yield Condition(found.on("a.id"), (Source(ATTESTATION, found.on("a.id"), is_ordered=False),))
 
 
 def _runs(view: View, wanted: RunWanted) -> Condition:
@@ -294,14 +281,12 @@ def _any_of(conditions: Iterable[Condition]) -> Condition:
 
 
 _OF_DIGEST: Final[dict[Key, Callable[[View, Digest], Condition]]] = {
-    Key.HASH: lambda view, digest: _any_of(
-        (*_evidence(view, digest), _subjects(view, digest), _materials(view, digest))
-    ),
+    Key.HASH: lambda view, digest: _any_of((*_evidence(view, digest), _artifacts(view, digest))),
     Key.DIGEST: lambda view, digest: _any_of((*_evidence(view, digest), _subjects(view, digest))),
     Key.COMMIT: _commits,
     Key.IMAGE: _subjects,
-    Key.INPUT: _materials,
-    Key.STEP_IMAGE: lambda view, digest: _materials(view, digest, one_of("s.role", (Role.STEP_IMAGE,))),
+    Key.INPUT: _inputs,
+    Key.STEP_IMAGE: lambda view, digest: _artifacts(view, digest, one_of("role", (Role.STEP_IMAGE,))),
 }
 _OTHER_WORDS: Final[dict[Key, Callable[[View, Word], Condition]]] = {
     Key.LEVEL: _level,

@@ -1,7 +1,7 @@
 """Words and digests of a query, looked up in an index: what is there that they can mean.
 
-A beginning that fits few words or digests is replaced by them, because the newest rows of one word are a
-range of an index, and those of many are not.
+A beginning that fits few words or artifacts is replaced by them, because the newest rows of one are a range
+of an index, and those of many are not.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chains.index.codes import What, beginning, clean, digest_bytes, prefix_range
+from chains.index.codes import START, What, beginning, clean, digest_bytes, prefix_range, start_of
 from chains.index.query.reader import Reader
 from chains.index.query.sql import NEVER, Sql, all_of, any_of, between, one_of
 from chains.index.query.terms import Digest, Word
 
 MOST = 40
-"""Words or digests whose rows are looked at one by one."""
+"""Words or artifacts whose rows are looked at one by one."""
 MOST_WORDS = 2_000
-"""Words that are listed in a statement."""
+"""Words or artifacts that are listed in a statement."""
 _LAST_CHARACTER, _BEFORE_SURROGATES, _AFTER_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
 _ALGORITHMS = {
     "sha1": ("sha1", "gitCommit"),
@@ -29,18 +29,18 @@ _ALGORITHMS = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The rows of ``term`` or the digests that fit, as a condition on a column.
+    """The ids of what fits, words for example, as a condition on a column.
 
     ``values`` has each of them, or is None if there are too many; ``condition`` says then which. Of words,
     ``where`` says the same of the columns of ``term``.
     """
 
-    values: tuple[int | bytes, ...] | None
+    values: tuple[int, ...] | None
     condition: Sql = NEVER
     where: Sql = NEVER
 
     @property
-    def few(self) -> tuple[int | bytes, ...] | None:
+    def few(self) -> tuple[int, ...] | None:
         """Each of them, None if there are more than :data:`MOST`."""
         return None if self.values is None or len(self.values) > MOST else self.values
 
@@ -96,21 +96,33 @@ def _behind(first: str) -> str | None:
     return rest[:-1] + (_AFTER_SURROGATES if last == _BEFORE_SURROGATES else chr(ord(last) + 1))
 
 
-def digests(reader: Reader, table: str, digest: Digest) -> Found:
-    """Return the digests in a column ``digest`` of a table that a query means."""
+def with_digest(reader: Reader, table: str, column: str, digest: Digest, *conditions: Sql) -> Found:
+    """Return the ids in a column of a table whose rows have the digest that a query means.
+
+    The table has an index on :data:`chains.index.codes.START`.
+    """
+    where = all_of((digest_condition(digest), *conditions))
+    select = f"SELECT DISTINCT {column} FROM {table} WHERE {where.text}"  # noqa: S608
+    rows = reader.rows(Sql(f"{select} LIMIT ?", (*where.values, MOST_WORDS + 1)))
+    if len(rows) <= MOST_WORDS:
+        return Found(tuple(row[0] for row in rows))
+    return Found(None, Sql(f"{{column}} IN ({select})", where.values))
+
+
+def digest_condition(digest: Digest) -> Sql:
+    """Return the condition on the column ``digest`` of a table."""
     if not digest.is_prefix:
-        return Found((digest_bytes(digest.hex),))
+        return is_digest(digest_bytes(digest.hex))
     first, behind = prefix_range(digest.hex)
-    values: list[bytes] = []
-    rest = between("digest", first, behind)
-    while len(values) <= MOST:
-        where = all_of((rest, Sql("digest > ?", (values[-1],)))) if values else rest
-        select = f"SELECT digest FROM {table} WHERE {where.text} ORDER BY digest LIMIT 1"  # noqa: S608
-        rows = reader.rows(Sql(select, where.values))
-        if not rows:
-            return Found(tuple(values))
-        values.append(bytes(rows[0][0]))
-    return Found(None, between("{column}", first, behind))
+    parts = [Sql(f"{START} >= ?", (start_of(first),)), between("digest", first, behind)]
+    if behind is not None:
+        parts.append(Sql(f"{START} <= ?", (start_of(behind),)))
+    return all_of(parts)
+
+
+def is_digest(value: bytes) -> Sql:
+    """Return the condition that the column ``digest`` of a table is this, as it is stored."""
+    return all_of((one_of(START, (start_of(value),)), one_of("digest", (value,))))
 
 
 def algorithms(reader: Reader, digest: Digest) -> Sql | None:
@@ -118,4 +130,4 @@ def algorithms(reader: Reader, digest: Digest) -> Sql | None:
     if not digest.algorithm:
         return None
     names: Sequence[str] = _ALGORITHMS.get(digest.algorithm, (digest.algorithm,))
-    return words(reader, (What.ALGORITHM,), *map(Word, names)).on("s.algorithm")
+    return words(reader, (What.ALGORITHM,), *map(Word, names)).on("algorithm")

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from chains.index.codes import Kind, Role, Verdict, digest_bytes, digest_text, original, place, uid_text, word
+from chains.index.codes import (
+    START,
+    Kind,
+    Role,
+    Verdict,
+    digest_bytes,
+    digest_text,
+    original,
+    place,
+    start_of,
+    uid_text,
+    word,
+)
 from chains.index.database import Place
 from chains.index.query.reader import reading
 from chains.index.query.scope import View, view_of
@@ -77,7 +89,7 @@ class _Relatives:
         """Read the statements in one direction, level by level, and one level more to know what is beyond."""
         level, seen = list(start), set(start)
         for _ in range(depth + 1):
-            links = self._links(level, "subject" if is_above else "material")
+            links = self._links(level, "=" if is_above else "<>")
             following: list[_Digest] = []
             for link in links:
                 inputs, products = self._known[link]
@@ -89,20 +101,24 @@ class _Relatives:
             if not level:
                 return
 
-    def _links(self, digests: Sequence[_Digest], table: str) -> list[int]:
-        """Return the attestations that made artifacts, or used them, after they were added to the graph."""
+    def _links(self, digests: Sequence[_Digest], sign: str) -> list[int]:
+        """Return the attestations that made artifacts, or used them, after they were added to the graph.
+
+        ``sign`` compares the role with that of what was made.
+        """
         found: dict[int, None] = {}
         for one in digests:
             left = MOST - len(self._known)
             own = self._view.allowed("a")
             seen = exists("attestation", "a", (Sql("a.id = t.attestation"), *own)) if own else Sql("1 = 1")
-            sql = (
-                f"SELECT DISTINCT t.attestation, t.finished FROM {table} AS t JOIN term AS al "  # noqa: S608
-                f"ON al.id = t.algorithm WHERE t.digest = ? AND al.text = ? AND {seen.text} "
-                "ORDER BY t.finished DESC, t.attestation DESC LIMIT ?"
-            )
-            rows = self._reader.rows(Sql(sql, (one[1], one[0], *seen.values, left + 1)))
-            found |= dict.fromkeys(row[0] for row in rows)
+            rows: set[tuple[int, int]] = set()
+            for (artifact,) in self._reader.rows(_artifacts(one, sign)):
+                sql = _USED.format(seen=seen.text)
+                rows |= {
+                    (at, link) for at, link in self._reader.rows(Sql(sql, (artifact, *seen.values, left + 1)))
+                }
+            newest = sorted(rows, reverse=True)[: left + 1]
+            found |= dict.fromkeys(link for _, link in newest)
         new = [link for link in found if link not in self._known]
         if len(new) > MOST - len(self._known):
             if not self._is_full:
@@ -116,10 +132,14 @@ class _Relatives:
 
     def _add(self, links: Sequence[int]) -> None:
         rows = self._attestations(links)
-        subjects = self._by_link(_SUBJECTS, "s.attestation", links)
-        materials = self._by_link(_MATERIALS, "m.attestation", links)
-        # an input without a digest leads nowhere
-        materials = {link: [row for row in found if row[2]] for link, found in materials.items()}
+        parts = self._by_link(_PARTS, "s.attestation", links)
+        # what has no digest leads nowhere
+        subjects = {
+            at: [one for one in some if one[2] and one[4] == Role.SUBJECT] for at, some in parts.items()
+        }
+        materials = {
+            at: [one for one in some if one[2] and one[4] != Role.SUBJECT] for at, some in parts.items()
+        }
         places = self._by_link(_PLACED, "l.attestation", links)
         collected = self.collected
         collected.pieces += sum(map(len, places.values()))
@@ -183,21 +203,31 @@ _ATTESTATIONS = (
     "FROM attestation AS a LEFT JOIN term AS p ON p.id = a.predicate LEFT JOIN term AS s ON s.id = a.signer "
     "LEFT JOIN run AS r ON {run} LEFT JOIN term AS n ON n.id = r.namespace WHERE {where}"
 )
-_SUBJECTS = (
-    "SELECT s.attestation, al.text, s.digest, n.text FROM subject AS s "
-    "JOIN term AS al ON al.id = s.algorithm JOIN term AS n ON n.id = s.name "
-    "WHERE * ORDER BY s.attestation, al.text, s.digest, n.text"
+_PARTS = (
+    "SELECT s.attestation, al.text, f.digest, n.text, f.role FROM part AS s "
+    "JOIN artifact AS f ON f.id = s.artifact "
+    "JOIN term AS al ON al.id = f.algorithm JOIN term AS n ON n.id = f.name "
+    "WHERE * ORDER BY s.attestation, al.text, f.digest, n.text"
 )
-_MATERIALS = (
-    "SELECT m.attestation, al.text, m.digest, n.text, m.role FROM material AS m "
-    "JOIN term AS al ON al.id = m.algorithm JOIN term AS n ON n.id = m.name "
-    "WHERE * ORDER BY m.attestation, al.text, m.digest, n.text"
+_USED = (
+    "SELECT t.finished, t.attestation FROM used AS t WHERE t.artifact = ? AND {seen} "
+    "ORDER BY finished DESC, attestation DESC LIMIT ?"
 )
 _PLACED = (
     'SELECT l.attestation, st.url, f.text, l."end", l.digest FROM location AS l '
-    "JOIN store AS st ON st.id = l.store JOIN term AS f ON f.id = l.folder "
-    'WHERE * ORDER BY l.attestation, l.store, f.text, l."end"'
+    "JOIN place AS p ON p.id = l.place JOIN store AS st ON st.id = p.store JOIN term AS f ON f.id = p.folder "
+    'WHERE * ORDER BY l.attestation, p.store, f.text, l."end"'
 )
+
+
+def _artifacts(digest: _Digest, sign: str) -> Sql:
+    """Return the statement for the ids of artifacts with a digest, of those made or of those used."""
+    algorithm, value = digest
+    sql = (
+        "SELECT artifact.id FROM artifact JOIN term AS al ON al.id = algorithm "  # noqa: S608
+        f"WHERE {START} = ? AND digest = ? AND al.text = ? AND role {sign} {int(Role.SUBJECT)}"
+    )
+    return Sql(sql, (start_of(value), value, algorithm))
 
 
 def _digest(algorithm: str, value: Any) -> _Digest:

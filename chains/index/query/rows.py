@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chains.index.codes import Kind, Level, Outcome, Verdict, digest_text, original, uid_text, word
+from chains.index.codes import Kind, Level, Outcome, Role, Verdict, digest_text, original, uid_text, word
 from chains.index.query.cursor import Position
 from chains.index.query.scope import View
 from chains.index.query.sql import Sql, all_of, one_of
@@ -163,8 +163,9 @@ def _subjects(view: View, numbers: Sequence[int]) -> dict[int, list[Subject]]:
 
 def _select_subjects(where: Sql, limit: int) -> Sql:
     select = (
-        "SELECT s.attestation, n.text, al.text, s.digest FROM subject AS s "  # noqa: S608
-        "JOIN term AS n ON n.id = s.name JOIN term AS al ON al.id = s.algorithm "
-        f"WHERE {where.text} ORDER BY s.attestation, s.digest, s.name, s.algorithm LIMIT ?"
+        "SELECT s.attestation, n.text, al.text, f.digest FROM part AS s "  # noqa: S608
+        f"JOIN artifact AS f ON f.id = s.artifact AND f.role = {int(Role.SUBJECT)} "
+        "JOIN term AS n ON n.id = f.name JOIN term AS al ON al.id = f.algorithm "
+        f"WHERE {where.text} AND f.digest <> ? ORDER BY s.attestation, f.digest, f.name, f.algorithm LIMIT ?"
     )
-    return Sql(select, (*where.values, limit))
+    return Sql(select, (*where.values, b"", limit))

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chains.index.codes import Role, digest_bytes, digest_text, original, place
+from chains.index.codes import Role, What, digest_bytes, digest_text, original, place
 from chains.index.query.cursor import Position
+from chains.index.query.lookup import is_digest
 from chains.index.query.scope import View
 from chains.index.query.sql import Sql, all_of, exists, one_of
 
@@ -84,7 +85,7 @@ class Input:
 
 def position_of_digest(view: View, digest: str) -> Position | None:
     """Return where the attestation with its own digest (``sha256:HEX``) is, None if none may be seen."""
-    where = all_of((Sql("a.digest = ?", (digest_bytes(digest.partition(":")[2]),)), *view.allowed("a")))
+    where = all_of((is_digest(digest_bytes(digest.partition(":")[2])), *view.allowed("a")))
     select = f"SELECT a.finished, a.id FROM attestation AS a WHERE {where.text}"  # noqa: S608
     return next((Position(*row) for row in view.reader.rows(Sql(select, where.values))), None)
 
@@ -128,9 +129,11 @@ def inputs_of(view: View, ids: Sequence[int], most: int = MOST_INPUTS) -> list[I
     where = one_of("m.attestation", tuple(ids))
     rows = view.reader.rows(
         Sql(
-            "SELECT DISTINCT m.role, n.text, al.text, m.digest FROM material AS m "  # noqa: S608
-            "JOIN term AS n ON n.id = m.name JOIN term AS al ON al.id = m.algorithm "
-            f"WHERE {where.text} ORDER BY m.role, n.text, al.text, m.digest LIMIT ?",
+            "SELECT DISTINCT f.role, n.text, al.text, f.digest FROM part AS m "  # noqa: S608
+            f"JOIN artifact AS f ON f.id = m.artifact AND f.role <> {int(Role.SUBJECT)} "
+            f"JOIN term AS n ON n.id = f.name AND n.what = {int(What.NAME)} "
+            "JOIN term AS al ON al.id = f.algorithm "
+            f"WHERE {where.text} ORDER BY f.role, n.text, al.text, f.digest LIMIT ?",
             (*where.values, most),
         )
     )
@@ -139,27 +142,34 @@ def inputs_of(view: View, ids: Sequence[int], most: int = MOST_INPUTS) -> list[I
 
 def users_of(view: View, digest: str, most: int = MOST_USERS) -> tuple[int, bool]:
     """Return how many attestations name an input by this digest, and whether there may be more."""
-    where = [Sql("m.digest = ?", (digest_bytes(digest.partition(":")[2]),))]
-    if view.namespaces is not None:
-        where.append(exists("attestation", "a", (Sql("a.id = m.attestation"), *view.allowed("a"))))
-    every = all_of(where)
-    select = f"SELECT count(*) FROM (SELECT 1 FROM material AS m WHERE {every.text} LIMIT ?) AS cut"  # noqa: S608
+    every = _used(view, digest, is_subject=False)
+    some = f"SELECT DISTINCT t.attestation FROM used AS t WHERE {every.text} LIMIT ?"  # noqa: S608
+    select = f"SELECT count(*) FROM ({some}) AS cut"  # noqa: S608
     number = int(view.reader.rows(Sql(select, (*every.values, most + 1)))[0][0])
     return min(number, most), number > most
 
 
 def names_of_digest(view: View, table: str, digest: str, most: int = 20) -> list[str]:
     """Return what attestations call an artifact (``subject``) or an input (``material``)."""
-    value = digest.partition(":")[2]
-    where = [Sql("t.digest = ?", (digest_bytes(value),))]
-    if view.namespaces is not None:
-        where.append(exists("attestation", "a", (Sql("a.id = t.attestation"), *view.allowed("a"))))
-    every = all_of(where)
-    some = f"SELECT t.name FROM {table} AS t WHERE {every.text} ORDER BY t.finished DESC LIMIT ?"  # noqa: S608
-    select = f"SELECT DISTINCT n.text FROM ({some}) AS s JOIN term AS n ON n.id = s.name LIMIT ?"  # noqa: S608
+    every = _used(view, digest, is_subject=table == "subject")
+    some = f"SELECT t.artifact FROM used AS t WHERE {every.text} ORDER BY t.finished DESC LIMIT ?"  # noqa: S608
+    select = (
+        f"SELECT DISTINCT n.text FROM ({some}) AS s JOIN artifact AS f ON f.id = s.artifact "  # noqa: S608
+        "JOIN term AS n ON n.id = f.name LIMIT ?"
+    )
     return sorted(
         original(row[0]) for row in view.reader.rows(Sql(select, (*every.values, MOST_USERS, most)))
     )
+
+
+def _used(view: View, digest: str, *, is_subject: bool) -> Sql:
+    """Return the condition that ``t`` says an attestation made, or used, what has a digest."""
+    role = Sql(f"role {'=' if is_subject else '<>'} {int(Role.SUBJECT)}")
+    has = all_of((is_digest(digest_bytes(digest.partition(":")[2])), role))
+    where = [Sql(f"t.artifact IN (SELECT id FROM artifact WHERE {has.text})", has.values)]  # noqa: S608
+    if view.namespaces is not None:
+        where.append(exists("attestation", "a", (Sql("a.id = t.attestation"), *view.allowed("a"))))
+    return all_of(where)
 
 
 def _input(role: int, name: str, algorithm: str, digest: Any) -> Input:
@@ -185,8 +195,9 @@ def _grouped(
 
 _COPIES = (
     'SELECT l.attestation, st.url, f.text, l."end", l.digest, o.text FROM location AS l '
-    "JOIN store AS st ON st.id = l.store JOIN term AS f ON f.id = l.folder JOIN term AS o ON o.id = l.form "
-    'WHERE * ORDER BY l.attestation, l.store, f.text, l."end"'
+    "JOIN place AS p ON p.id = l.place JOIN store AS st ON st.id = p.store "
+    "JOIN term AS f ON f.id = p.folder JOIN term AS o ON o.id = p.form "
+    'WHERE * ORDER BY l.attestation, p.store, f.text, l."end"'
 )
 _TIMES = (
     "SELECT v.attestation, v.time, t.text FROM verified_time AS v JOIN term AS t ON t.id = v.authority "

@@ -12,11 +12,11 @@ from chains.index.query.sql import Sql, all_of, one_of
 
 _TERMS: Final = (
     "namespace", "pipeline", "task", "builder", "repository", "trigger", "sender", "account", "node",
-    "reason",
+    "reason", "level_reason",
 )  # fmt: skip
 _COLUMNS: Final = (
     "id", "uid", "verdict", "kind", "name", '"commit"', "outcome", "created", "started", "finished",
-    "pod_wait", "step_wait", "retries", "cpu", "memory", "spot_wish", "level", "level_reason",
+    "pod_wait", "step_wait", "retries", "cpu", "memory", "spot_wish", "level",
 )  # fmt: skip
 
 
@@ -112,8 +112,9 @@ def steps_of(view: View, run: Run) -> list[Step]:
     """Return the steps of a run that was seen, in their order."""
     rows = view.reader.rows(
         Sql(
-            "SELECT n.text, i.text, s.digest, s.exit_code, e.text, s.started, s.finished FROM step AS s "
-            "JOIN term AS n ON n.id = s.name JOIN term AS i ON i.id = s.image "
+            "SELECT n.text, i.text, f.digest, s.exit_code, e.text, s.started, s.finished FROM step AS s "
+            "JOIN term AS n ON n.id = s.name JOIN artifact AS f ON f.id = s.image "
+            "JOIN term AS i ON i.id = f.name "
             "LEFT JOIN term AS e ON e.id = s.ended_as WHERE s.run = ? ORDER BY s.position",
             (run.id,),
         )
@@ -145,7 +146,7 @@ def _runs(view: View, where: Sql, most: int = 10_000) -> list[Run]:
 
 def _run(row: tuple[Any, ...]) -> Run:
     number, uid, verdict, kind, name, commit, outcome, created, started, finished = row[:10]
-    pod_wait, step_wait, retries, cpu, memory, spot_wish, level, level_reason, *texts = row[10:]
+    pod_wait, step_wait, retries, cpu, memory, spot_wish, level, *texts = row[10:]
     return Run(
         id=number,
         uid=uid_text(bytes(uid)),
@@ -164,6 +165,5 @@ def _run(row: tuple[Any, ...]) -> Run:
         memory=memory,
         spot_wish=None if spot_wish is None else bool(spot_wish),
         level=Level(level),
-        level_reason=original(level_reason or ""),
         **dict(zip(_TERMS, (original(text or "") for text in texts), strict=True)),
     )

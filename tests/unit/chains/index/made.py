@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection, select
 
 from chains.index import tables
+from chains.index.codes import Role
 from chains.index.database import Place, reading
 from chains.index.ingest import Ingested, Source, ingest
 from chains.index.reading import Trust
@@ -224,13 +225,12 @@ def updated(place: Place, trusted: Trust, *sources: Source | str, now: datetime 
 
 
 _TERMS = {
-    "run": "namespace pipeline task builder repository trigger sender account node reason",
+    "run": "namespace pipeline task builder repository trigger sender account node reason level_reason",
     "attestation": "predicate signer reason namespace pipeline builder repository",
-    "subject": "algorithm name",
-    "material": "algorithm name",
+    "artifact": "algorithm name",
     "named": "name",
-    "step": "name image ended_as",
-    "location": "folder form",
+    "step": "name ended_as",
+    "place": "folder form",
     "verified_time": "authority",
     "log_entry": "authority",
     "summary": "verifier resource policy",
@@ -247,10 +247,16 @@ def content(place: Place) -> dict[str, list[tuple[Any, ...]]]:
             "run": _keys(connection, tables.run, "uid"),
             "store": _keys(connection, tables.store, "url"),
         }
+        for table in (tables.artifact, tables.place):
+            ids[table.name] = {
+                row.id: tuple(_meant(table.name, *item, terms, ids) for item in row._mapping.items())
+                for row in connection.execute(select(table))
+            }
         assert _used_terms(connection) <= set(terms)
         shown = {}
         for table in tables.metadata.sorted_tables:
-            if table.name == "term":
+            # what nothing uses any more may stay
+            if table.name in ("term", "artifact", "place"):
                 continue
             rows = [
                 tuple(_meant(table.name, name, value, terms, ids) for name, value in row._mapping.items())
@@ -260,12 +266,49 @@ def content(place: Place) -> dict[str, list[tuple[Any, ...]]]:
         return shown
 
 
+_part, _artifact, _place, _location, _step = (
+    tables.part.c,
+    tables.artifact.c,
+    tables.place.c,
+    tables.location.c,
+    tables.step.c,
+)
+_PARTS = (
+    select(_part.attestation, *(_artifact[name] for name in ("digest", "algorithm", "role", "name")))
+    .join(tables.artifact, _artifact.id == _part.artifact)
+    .where(_artifact.digest != b"")
+)
+_JOINED = {
+    "subject": _PARTS.where(_artifact.role == Role.SUBJECT),
+    "material": _PARTS.where(_artifact.role != Role.SUBJECT),
+    "step": select(
+        *(column for column in _step if column.name != "image"),
+        _artifact.name.label("image"),
+        _artifact.digest,
+    ).join(tables.artifact, _artifact.id == _step.image),
+    "location": select(
+        _location.attestation, _location.digest, _location.end, _place.store, _place.folder, _place.form
+    ).join(tables.place, _place.id == _location.place),
+}
+"""Rows that several tables have together."""
+_WORDS = _TERMS | {
+    "subject": "algorithm name",
+    "material": "algorithm name",
+    "step": "name image ended_as",
+    "location": "folder form",
+}
+
+
 def rows(place: Place, name: str, **wanted: Any) -> list[dict[str, Any]]:
-    """Return the rows of a table with texts in place of the ids of words; ``wanted`` are values of columns."""
+    """Return the rows of a table, or of :data:`_JOINED`, with texts in place of the ids of words.
+
+    ``wanted`` are values of columns.
+    """
     with reading(place) as connection:
         terms = {number: text for number, _, text in connection.execute(select(tables.term))}
-        words = _TERMS.get(name, "").split()
-        found = [dict(row._mapping) for row in connection.execute(select(tables.metadata.tables[name]))]
+        words = _WORDS.get(name, "").split()
+        asked = _JOINED[name] if name in _JOINED else select(tables.metadata.tables[name])
+        found = [dict(row._mapping) for row in connection.execute(asked)]
     for row in found:
         row |= {word: terms.get(row[word], row[word]) for word in words}
     return [row for row in found if wanted.items() <= row.items()]
@@ -288,6 +331,8 @@ def _meant(table: str, name: str, value: Any, terms: dict[int, Any], ids: dict[s
         return terms[value] if value else 0
     if name in ("report", "provenance"):
         return ids["attestation"][value]
+    if (table, name) == ("step", "image"):
+        return ids["artifact"][value]
     return ids[name][value] if name in ids else _plain(value)
 
 

@@ -73,6 +73,7 @@ class Writer:
         self._terms: dict[tuple[What, str], int] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._runs: dict[str, int] = {}
+        self._artifacts: dict[tuple[Any, ...], int] = {}
         self._days: Counter[tuple[int | None, ...]] = Counter()
         self._verified: set[str] = set()
 
@@ -84,6 +85,13 @@ class Writer:
         self._add("meta", key="schema", value=str(SCHEMA))
         self._add("meta", key="policy", value="ab" * 32)
         self._add("meta", key="criteria", value="{}")
+        self._add(
+            "place",
+            id=1,
+            store=1,
+            folder=self._term(What.PLACE, "evidence/"),
+            form=self._term(What.FORMAT, "dsse"),
+        )
         self._add("store", id=1, url="file:evidence", parts=1, read=1, updated=1_790_000_000)
         for (what, text), number in self._terms.items():
             self._add("term", id=number, what=what, text=text)
@@ -158,21 +166,12 @@ class Writer:
         for place in {0, namespace or 0}:
             self._days[place, row.finished // 86_400, predicate, run.level, row.verdict] += 1
         key = {"finished": row.finished, "attestation": number}
-        for digest, name in row.subjects:
-            self._add(
-                "subject",
-                **key,
-                **self._digest(digest),
-                name=self._term(What.NAME, name),
-            )
-        for digest, role, name in row.materials:
-            self._add(
-                "material",
-                **key,
-                **self._digest(digest),
-                role=role,
-                name=self._term(What.NAME, name),
-            )
+        parts = [(digest, Role.SUBJECT, What.NAME, name) for digest, name in row.subjects]
+        parts += [(digest, role, What.NAME, name) for digest, role, name in row.materials]
+        parts += [("", Role.TASK, What.TASK, name) for name in row.tasks]
+        for artifact in sorted({self._artifact(*one) for one in parts}):
+            self._add("part", attestation=number, artifact=artifact)
+            self._add("used", **key, artifact=artifact)
         named = {(What.NAME, Role.SUBJECT, name) for _, name in row.subjects}
         named |= {(What.NAME, role, name) for _, role, name in row.materials}
         named |= {(What.TASK, Role.TASK, name) for name in row.tasks}
@@ -182,16 +181,24 @@ class Writer:
             self._add(
                 "location",
                 digest=bytes.fromhex(digest),
-                store=1,
-                folder=self._term(What.PLACE, "evidence/"),
+                place=1,
                 end=b"",
                 attestation=number,
-                form=self._term(What.FORMAT, "dsse"),
             )
 
-    def _digest(self, digest: str) -> dict[str, object]:
+    def _artifact(self, digest: str, role: Role, what: What, name: str) -> int:
         algorithm, _, value = digest.partition(":")
-        return {"digest": digest_bytes(value), "algorithm": self._term(What.ALGORITHM, algorithm)}
+        row = {
+            "digest": digest_bytes(value) if value else b"",
+            "algorithm": self._terms.setdefault((What.ALGORITHM, algorithm), len(self._terms) + 1),
+            "role": role,
+            "name": self._term(what, name),
+        }
+        key = tuple(row.values())
+        if key not in self._artifacts:
+            self._artifacts[key] = len(self._artifacts) + 1
+            self._add("artifact", id=self._artifacts[key], **row)
+        return self._artifacts[key]
 
 
 def make_index(place: Place, rows: Sequence[Row]) -> Place:

@@ -133,6 +133,6 @@ def test_counts_agree_with_those_of_another_program_over_the_raw_statements(tmp_
         assert not answer.count.has_more
         assert answer.exit_code == (0 if number else 3)
     with reading(place) as reader:
-        for table in ("subject", "material", "named"):
+        for table in ("used", "named"):
             wrong = f"SELECT count(*) FROM {table} AS s JOIN attestation AS a ON a.id = s.attestation "
             assert reader.rows(Sql(wrong + "WHERE a.finished <> s.finished")) == [(0,)]

@@ -16,6 +16,7 @@ from chains.index.query import lookup
 from chains.index.query.answer import ask
 from chains.index.query.cursor import Position
 from chains.index.query.errors import CursorError
+from chains.index.query.lookup import digest_condition
 from chains.index.query.parse import parse
 from chains.index.query.reader import QueryTooSlow, Reader, reading
 from chains.index.query.report import summary, to_json
@@ -23,13 +24,14 @@ from chains.index.query.rows import hits
 from chains.index.query.scope import view_of
 from chains.index.query.search import Count, Search
 from chains.index.query.sql import Sql
+from chains.index.query.terms import Digest
 from tests.bench.index_rows import BASE_IMAGE, FIRST, digest_of, fill, uid_of
 from tests.unit.chains.index.query.checks import check_by_hand
 from tests.unit.chains.index.query.index import Row, Run, sqlite_index
 
 NOW = datetime.fromtimestamp(FIRST + 365 * 86_400, UTC)
 DAY = f"{datetime.fromtimestamp(FIRST + 86_400 * 100, UTC):%Y-%m-%d}"
-FEW = ("(rowid=?)", "(digest=?)", "attestation_run")
+FEW = ("(rowid=?)", "attestation_run")
 """How a plan begins that finds few rows, which are then sorted."""
 UID = "00000000-0000-4000-8000-000000000001"
 
@@ -50,15 +52,15 @@ def reader(filled: Place) -> Iterator[Reader]:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (digest_of("subject 7 0").hex(), "PRIMARY KEY (digest=?"),
-        (digest_of("subject 7 0").hex()[:12], "PRIMARY KEY (digest=?"),
-        (f"digest:{digest_of('attestation 7').hex()}", "(digest=?)"),
-        (f"digest:{digest_of('copy 7').hex()}", "PRIMARY KEY (digest=?)"),
-        (f"commit:{digest_of('commit 7').hex()[:40]}", "PRIMARY KEY (digest=?"),
-        (f"commit:{digest_of('commit 7').hex()[:7]}", "PRIMARY KEY (digest=?"),
-        (f"input:sha256:{BASE_IMAGE.hex()}", "PRIMARY KEY (digest=?"),
+        (digest_of("subject 7 0").hex(), "PRIMARY KEY (artifact=?"),
+        (digest_of("subject 7 0").hex()[:12], "PRIMARY KEY (artifact=?"),
+        (f"digest:{digest_of('attestation 7').hex()}", "PRIMARY KEY (rowid=?)"),
+        (f"digest:{digest_of('copy 7').hex()}", "PRIMARY KEY (rowid=?)"),
+        (f"commit:{digest_of('commit 7').hex()[:40]}", "PRIMARY KEY (artifact=?"),
+        (f"commit:{digest_of('commit 7').hex()[:7]}", "PRIMARY KEY (artifact=?"),
+        (f"input:sha256:{BASE_IMAGE.hex()}", "PRIMARY KEY (artifact=?"),
         ("input:registry.example/base/os", "PRIMARY KEY (name=? AND role=?"),
-        (f"step-image:{digest_of('step 5').hex()}", "PRIMARY KEY (digest=?"),
+        (f"step-image:{digest_of('step 5').hex()}", "PRIMARY KEY (artifact=?"),
         ("step-image:registry.example/steps/s-5", "PRIMARY KEY (name=? AND role=?"),
         ("image:registry.example/ns-0/app-0", "PRIMARY KEY (name=? AND role=?"),
         ("step-image:registry.example/steps/s-1*", "PRIMARY KEY (name=? AND role=?"),
@@ -98,6 +100,15 @@ def test_each_query_is_answered_from_an_index(reader: Reader, query: str, index:
             assert not [step for step in plan if "TEMP B-TREE" in step], plan
 
 
+@pytest.mark.parametrize("table", ["attestation", "artifact", "location"])
+@pytest.mark.parametrize("length", [7, 12, 13, 63, 64])
+def test_each_digest_is_looked_up_in_an_index(reader: Reader, table: str, length: int) -> None:
+    where = digest_condition(Digest(digest_of("x").hex()[:length]))
+    plan = reader.explain(Sql(f"SELECT digest FROM {table} WHERE {where.text}", where.values))
+    assert len(plan) == 1
+    assert plan[0].startswith(f"SEARCH {table} USING INDEX {table}_digest (<expr>"), plan
+
+
 def test_the_rarest_term_leads(reader: Reader) -> None:
     def plan(query: str) -> str:
         search = Search(view_of(reader), parse(query), NOW)
@@ -105,12 +116,12 @@ def test_the_rarest_term_leads(reader: Reader) -> None:
 
     rare = f"commit:{digest_of('commit 7').hex()[:40]}"
     for order in (f"namespace:ns-0 {rare} level:enforced", f"level:enforced {rare} namespace:ns-0"):
-        assert plan(order).startswith("SEARCH s USING PRIMARY KEY (digest=?")
+        assert plan(order).startswith("SEARCH s USING PRIMARY KEY (artifact=?")
     assert "attestation_bad" in plan("namespace:ns-0 verdict:failed")
 
 
 def test_the_time_of_each_table_is_that_of_the_attestation(reader: Reader) -> None:
-    for table in ("subject", "material", "named"):
+    for table in ("used", "named"):
         wrong = Sql(
             f"SELECT count(*) FROM {table} AS s JOIN attestation AS a ON a.id = s.attestation "
             "WHERE a.finished <> s.finished"
