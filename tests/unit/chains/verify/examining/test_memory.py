@@ -85,6 +85,19 @@ def test_evidence_that_comes_again_is_examined_once_and_judged_alike(examined: l
     ]
 
 
+def test_what_several_places_have_is_examined_once_and_again_if_they_say_other_things_beside_it(
+    examined: list[str],
+) -> None:
+    # nothing is remembered between questions here, see below
+    by, one = criteria(trusted_root=sigstore.by_key().trusted_root), form_b(provenance())
+    copy = replace(one, location="another:place")
+    found = ask(by, one, copy)
+    assert [each.location for each in found.attestations] == [one.location, copy.location]
+    assert len(examined) == 1
+    ask(by, one, replace(copy, annotations={"note": "another"}))
+    assert len(examined) == 3
+
+
 def test_other_bytes_under_a_known_digest_are_examined_and_refused(examined: list[str]) -> None:
     by, one = criteria(), form_b(provenance())
     assert ask(by, one).verdict is Verdict.VERIFIED

@@ -23,6 +23,7 @@ from tests.faults.verify.forge import (
     Shelf,
     envelope,
     evidence,
+    image_signature,
     provenance,
     public,
     signer,
@@ -80,6 +81,7 @@ def test_a_signature_of_a_key_that_counts_suffices_beside_one_of_a_revoked_key(
             first = names[0] == ("ours" if bad is OURS else "second")
             assert [check.reason for check in told] == ([reason] if first else [])
             assert all(f"one by {bad.keyid} does not: " in check.actual for check in told)
+            assert all(check.expected for check in told)
 
 
 def test_an_envelope_whose_signers_are_all_revoked_does_not_count() -> None:
@@ -99,6 +101,20 @@ def test_a_signature_of_a_stranger_or_a_broken_one_saves_no_revoked_key() -> Non
         assert found.verdict is Verdict.FAILED
         assert not found.attestations[0].is_tampered
         assert found.attestations[0].reason is Reason.KEY_REVOKED
+
+
+def test_a_single_file_counts_by_any_of_its_signatures_too() -> None:
+    one = by_several(provenance(), "ours", "second")
+    verifier = Verifier(Criteria([OURS, SECOND]), clock=lambda: NOW, revocations=revoked({"key": OURS.keyid}))
+    found = asyncio.run(verifier.bundle(one.data, digest=DIGEST, form="dsse"))
+    assert (found.verdict, used(found)) == (Verdict.VERIFIED, SECOND.keyid)
+
+
+def test_an_image_signature_by_a_revoked_key_is_refused_whoever_else_is_trusted() -> None:
+    # it has one signature, which is found again however often somebody else is looked for
+    found = ask(image_signature(), Criteria([OURS, SECOND]), revoked({"key": OURS.keyid}))
+    assert found.verdict is not Verdict.VERIFIED
+    assert [each.reason for each in found.attestations] == [Reason.KEY_REVOKED]
 
 
 def test_another_signature_does_not_mend_what_the_statement_says() -> None:
