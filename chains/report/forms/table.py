@@ -26,6 +26,7 @@ FORMS: Final = {
         "chains.report.oscal.results:oscal_files",
         "OSCAL assessment results, for programs of compliance",
     ),
+    "pdf": ("chains.report.pdf.form:pdf_files", "pages to print and to keep, tagged and for archives"),
     "ksi": ("chains.report.controls.ksi:ksi_files", "a record of FedRAMP's Key Security Indicators"),
 }
 """Where each form is, and what it is for. Its module is imported when the form is asked for."""
