@@ -12,8 +12,8 @@ from chains.cluster.client import Cluster, get_outline
 from chains.cluster.errors import ClusterError, ListExpired, ObjectChanged, ObjectGone
 from chains.cluster.update import update
 from chains.controller.marks.patches import PUT_OFF, finalizer_patch, is_marked, unmark_patch
+from chains.controller.permit import share_of_uid
 from chains.controller.reconcile import Controller
-from chains.controller.shares import share_of_uid
 from chains.errors import UsageError
 from chains.tekton.runs import RESOURCES, Job, run_path
 from chains.tekton.snapshot import DONE_LABEL, has_ended

@@ -4,6 +4,7 @@ open."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -41,3 +42,8 @@ class Uses:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._unused.wait()
+
+
+def share_of_uid(uid: str, count: int) -> int:
+    """Return the share of a PipelineRun, or of a TaskRun without one."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count

@@ -27,9 +27,10 @@ from chains.controller.ledger.begin import begin_ledger
 from chains.controller.ledger.keeper import Keeper
 from chains.controller.memory.run_cache import RunCache
 from chains.controller.metrics import Metrics
+from chains.controller.permit import share_of_uid
 from chains.controller.reconcile import Controller, HowToWork, SharedParts
 from chains.controller.reload import Reloader
-from chains.controller.shares import Events, Shares, share_of, share_of_uid
+from chains.controller.shares import Events, Shares, share_of
 from chains.controller.sweep import Sweep
 from chains.controller.watch.observe import Listener, check_watchable, observe
 from chains.controller.work.crew import FEWEST, MOST, part_of

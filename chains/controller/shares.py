@@ -13,7 +13,6 @@ only if no Lease of another number is alive, which is checked again after the Le
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 import time
@@ -23,7 +22,7 @@ from datetime import UTC, datetime
 
 from chains.cluster.errors import ClusterError, ObjectChanged
 from chains.cluster.leases import LeaseRecord, LeaseTable
-from chains.controller.permit import Permit
+from chains.controller.permit import Permit, share_of_uid
 from chains.tekton.runs import Job
 
 _FENCE, _STEP, _RENEW = 2 / 3, 1 / 15, 2 / 15
@@ -36,11 +35,6 @@ _log = logging.getLogger("chains.shares")
 def share_of(job: Job, count: int) -> int:
     """Return the share of a run. A TaskRun has the share of its PipelineRun, so that one replica has both."""
     return share_of_uid(job.owner or job.uid, count)
-
-
-def share_of_uid(uid: str, count: int) -> int:
-    """Return the share of a PipelineRun, or of a TaskRun without one."""
-    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from chains.audit.ledger.close import due_days, last_closed
 from chains.audit.ledger.entries import moment
 from chains.audit.ledger.errors import LedgerError, LedgerMissing
 from chains.audit.ledger.folder import LogFolder, find_logs
-from chains.audit.ledger.replay import Position, replay_day, resume
+from chains.audit.ledger.replay import position_of
 from chains.config.parse import Config
 from chains.doctor.report import DoctorCheck
 from chains.text import count
@@ -52,7 +52,7 @@ def check_ledger(config: Config, now: datetime, *, in_pod: bool) -> Iterator[Doc
 def _check_log(log: LogFolder, now: datetime) -> DoctorCheck:
     name = f"ledger {log.path.name}"
     try:
-        position = _end_of(log)
+        position = position_of(log, last_closed(log))
         due = list(due_days(log, (now - _GRACE).astimezone(UTC).date()))
     except LedgerError as error:
         return DoctorCheck(name, "failed", str(error), _RESTORE)
@@ -60,24 +60,10 @@ def _check_log(log: LogFolder, now: datetime) -> DoctorCheck:
     if due:
         step = "the log of the controller says why ('a day of the ledger cannot be closed')"
         return DoctorCheck(name, "warning", f"{size}; {due[0].isoformat()} is over and not signed", step)
-    if position.last is None:
+    if position.last is None or position.has_ended:
         return DoctorCheck(name, "ok", size)
     told = f"{size}, the last at {moment(position.last)}"
     if now - position.last > _SILENT:
         step = "start the controller; if it runs, its log says why ('the ledger cannot be written')"
         return DoctorCheck(name, "warning", f"{told}: no controller writes it", step)
     return DoctorCheck(name, "ok", told)
-
-
-def _end_of(log: LogFolder) -> Position:
-    """Return where a log has come to. Raises :class:`LedgerError` for a log that cannot be continued."""
-    closed = last_closed(log)
-    position = resume(log, closed) if closed is not None else Position()
-    for day in log.days():
-        if closed is None or day > closed.day:
-            position.begin_day()
-            try:
-                replay_day(log.lines(day), day, position)
-            except LedgerError as error:
-                raise LedgerError(f"{day.isoformat()}: {error}") from error
-    return position

@@ -13,9 +13,10 @@ from hashlib import sha256
 
 from chains.audit.ledger.book import adds_up
 from chains.audit.ledger.checkpoint import sign_checkpoint
-from chains.audit.ledger.entries import moment
+from chains.audit.ledger.entries import Ended, moment
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import BUNDLE, CHECKPOINT, ENTRIES, OPEN, LogFolder
+from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.replay import ONE_DAY, Position, open_lines, replay_day, resume
 from chains.audit.ledger.statement import DayStatement
 from signers.errors import SignerError
@@ -54,6 +55,16 @@ def last_closed(log: LogFolder) -> DayStatement | None:
     return None
 
 
+def end_of(log: LogFolder) -> Ended | None:
+    """Return the entry that ends a log, None if the log goes on. Raises :class:`LedgerError`."""
+    for day in reversed(log.days()):
+        if line := log.last_line(day):
+            # most entries are about runs: only one that can be an end is parsed
+            entry = parse_entry(line) if b'"ended"' in line else None
+            return entry if isinstance(entry, Ended) else None
+    return None
+
+
 def due_days(log: LogFolder, today: date) -> Iterator[date]:
     """Yield the days before ``today`` that are to be closed, in order, days without entries too."""
     days = log.days()
@@ -61,6 +72,8 @@ def due_days(log: LogFolder, today: date) -> Iterator[date]:
     if not days:
         return
     day = closed[-1] + ONE_DAY if closed else days[0]
+    if end_of(log) is not None:  # it has no days after its last entry
+        today = min(today, days[-1] + ONE_DAY)
     while day < today:
         yield day
         day += ONE_DAY

@@ -35,6 +35,8 @@ class EntryKind(StrEnum):
     KEYS = "keys"
     EXEMPTION = "exemption"
     DISPOSITION = "disposition"
+    SUCCEEDS = "succeeds"
+    ENDED = "ended"
 
 
 OF_RUNS = frozenset(
@@ -161,7 +163,27 @@ class Disposition:
     kind: EntryKind = EntryKind.DISPOSITION
 
 
-Entry = RunEntry | GapEntry | Heartbeat | Configured | Keys | Exemption | Disposition
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last entry of a log: the names of the logs that go on for it."""
+
+    at: datetime
+    successors: tuple[str, ...]
+    kind: EntryKind = EntryKind.ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeds:
+    """This log goes on for another one, which ended with this size and root hash (hex)."""
+
+    at: datetime
+    log: str
+    size: int
+    root: str
+    kind: EntryKind = EntryKind.SUCCEEDS
+
+
+Entry = RunEntry | GapEntry | Heartbeat | Configured | Keys | Exemption | Disposition | Ended | Succeeds
 
 
 def fit(text: str) -> str:

@@ -14,6 +14,7 @@ A day is closed if it has a bundle. The other files of a closed day are written 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -89,6 +90,23 @@ class LogFolder:
             return
         except OSError as error:
             raise LedgerError(f"{path}: {error.strerror or error}") from error
+
+    def last_line(self, day: date) -> bytes:
+        """Return the last whole entry of a day without its line break, empty if it has none.
+
+        Raises :class:`LedgerError`.
+        """
+        path = self.file(day, ENTRIES)
+        try:
+            with open_file(path) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 2 * LONGEST_LINE))
+                whole, line_break, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise LedgerError(f"{path}: {error.strerror or error}") from error
+        return whole.rpartition(b"\n")[2] if line_break else b""
 
     def whole_lines(self, day: date) -> Iterator[bytes]:
         """Yield the entries of a day without line breaks, and not a last one that is still being written."""

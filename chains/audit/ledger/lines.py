@@ -19,6 +19,7 @@ from chains.audit.ledger.entries import (
     OF_RUNS,
     Configured,
     Disposition,
+    Ended,
     Entry,
     EntryKind,
     Exemption,
@@ -28,6 +29,7 @@ from chains.audit.ledger.entries import (
     Receipt,
     Run,
     RunEntry,
+    Succeeds,
     moment,
     parse_moment,
 )
@@ -203,6 +205,11 @@ _FORMS: Mapping[EntryKind, tuple[Callable[..., Entry], _Members]] = {
     ),
     EntryKind.CONFIG: (Configured, (("digest", "digest", _Form.TEXT), ("changed", "changed", _Form.TEXTS))),
     EntryKind.KEYS: (Keys, (("signers", "signers", _Form.TEXTS), ("ledger", "ledger", _Form.TEXT))),
+    EntryKind.ENDED: (Ended, (("successors", "successors", _Form.TEXTS),)),
+    EntryKind.SUCCEEDS: (
+        Succeeds,
+        (("log", "log", _Form.TEXT), ("size", "size", _Form.COUNT), ("root", "root", _Form.TEXT)),
+    ),
     EntryKind.EXEMPTION: (
         Exemption,
         (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, GapEntry, Heartbeat, RunEntry
-from chains.audit.ledger.folder import find_logs
+from chains.audit.ledger.entries import DECISIONS, Ended, Entry, EntryKind, GapEntry, Heartbeat, RunEntry
+from chains.audit.ledger.folder import ORIGIN, find_logs
 from chains.audit.ledger.replay import ONE_DAY
-from chains.audit.ledger.state import DECIDED, Finding, Gap, LedgerRun, LedgerState, RunState
+from chains.audit.ledger.state import Finding, Gap, LedgerRun, LedgerState, RunState
+from chains.audit.ledger.succession import check_succession
 from chains.audit.ledger.walk import LogWalk, Trusted, walk_log
 from signers.keys.keyset import ListedKey
 
@@ -38,7 +39,8 @@ def walk_ledger(folder: Path, trusted: Trusted) -> tuple[LedgerState, list[LogWa
     for log in find_logs(folder):
         gathered.begin(log.origin())
         walks.append(walk_log(log, trusted, gathered.take))
-    return gathered.state(walks), walks
+    is_part = (folder / ORIGIN).exists()  # one log alone: the others may be elsewhere
+    return gathered.state(walks, () if is_part else tuple(check_succession(walks))), walks
 
 
 class _Gathered:
@@ -50,6 +52,9 @@ class _Gathered:
         self._last: dict[str, datetime] = {}
         self._gaps: list[Gap] = []
         self._others: list[Entry] = []
+        self._seen: dict[str, datetime] = {}
+        self._decided: dict[str, RunEntry] = {}
+        """The last decision of the controller itself about each run."""
         self._since: datetime | None = None
         self._spans: dict[str, tuple[datetime, datetime]] = {}
         self._findings: list[Finding] = []
@@ -61,6 +66,8 @@ class _Gathered:
     def take(self, entry: Entry, index: int) -> None:
         """Take one entry, which is at ``index`` of its log."""
         self._since = min(filter(None, (self._since, entry.at)))
+        if isinstance(entry, Ended):
+            return  # it may be written long after the log was watched last
         first, last = self._spans.get(self._log, (entry.at, entry.at))
         self._spans[self._log] = min(first, entry.at), max(last, entry.at)
         if isinstance(entry, RunEntry):
@@ -85,11 +92,13 @@ class _Gathered:
         run.log = self._log
         is_news = entry.at >= self._last[uid]
         self._last[uid] = max(self._last[uid], entry.at)
-        is_own = entry.kind in DECISIONS and not entry.is_late
-        if is_own and run.is_from_mark and run.state == entry.kind.value:
-            # the mark only says again what the controller decided, in another log
-            run.is_from_mark, run.receipts, run.reason = False, entry.receipts, entry.reason
-        if not is_news or (run.state in DECIDED and not self._changes(run, entry)):
+        if entry.kind == EntryKind.SEEN:
+            self._seen[uid] = max(self._seen.get(uid, entry.at), entry.at)
+        elif entry.kind in DECISIONS and not entry.is_late:
+            self._decided[uid] = entry
+            if run.is_from_mark and self._is_repeated_by(run.state, entry):
+                _decide(run, entry)
+        if not is_news:
             return
         if entry.kind == EntryKind.SEEN:
             run.created = run.created or _time(entry.created)
@@ -98,34 +107,55 @@ class _Gathered:
             run.state, run.finished = RunState.PENDING, entry.at
             run.completed, run.succeeded = _time(entry.completed), entry.succeeded
         else:
-            run.state, run.decided = RunState(entry.kind.value), entry.at
-            run.reason, run.receipts = entry.reason, entry.receipts
-            run.is_from_mark = entry.is_late and entry.kind != EntryKind.REMOVED
+            own = self._decided.get(uid)
+            repeats = entry.is_late and own is not None and self._is_repeated_by(entry.kind, own)
+            _decide(run, own if own is not None and repeats else entry)
 
-    @staticmethod
-    def _changes(run: LedgerRun, entry: RunEntry) -> bool:
-        """Whether an entry says more about a run that is decided.
+    def _handovers(self, walks: Sequence[LogWalk]) -> Iterator[Gap]:
+        """Yield the time from the end of each log to the beginning of those that go on for it."""
+        for walk in walks:
+            if walk.ended is None or walk.origin not in self._spans:
+                continue
+            last = self._spans[walk.origin][1]
+            begun = [self._spans[name][0] for name in walk.ended.successors if name in self._spans]
+            if begun and max(begun) > last:
+                yield Gap(walk.origin, last, max(begun), "the number of shares changed, or its writer ended")
 
-        A writer forgets decisions after some days, and a run that it meets again is seen again. A mark that
-        repeats what the controller decided is worth less than the decision.
+    def _is_repeated_by(self, said: str, own: RunEntry) -> bool:
+        """Whether a mark only says again what the controller decided, in another log.
+
+        Such a mark is worth less than the decision. If the run came again after the decision, the mark may be
+        about something else.
         """
-        repeats = entry.is_late and not run.is_from_mark and run.state == entry.kind.value
-        return entry.kind in DECISIONS and not repeats
+        return own.kind.value == said and own.at >= self._seen.get(own.run.uid, own.at)
 
-    def state(self, walks: Sequence[LogWalk]) -> LedgerState:
-        """Return everything together."""
+    def state(self, walks: Sequence[LogWalk], others: Sequence[Finding]) -> LedgerState:
+        """Return everything together; ``others`` are wrong, too."""
         problems = [finding for walk in walks for finding in walk.findings]
-        ends = [end for walk in walks if (end := _verified_until(walk)) is not None]
+        going_on = [walk for walk in walks if walk.ended is None or not _is_verified(walk)]
+        ends = [end for walk in going_on or walks if (end := _verified_until(walk)) is not None]
         return LedgerState(
             runs=self._runs,
-            gaps=tuple(sorted(self._gaps, key=lambda gap: gap.start)),
+            gaps=tuple(sorted((*self._gaps, *self._handovers(walks)), key=lambda gap: gap.start)),
             days=tuple(day for walk in walks for day in walk.days),
-            problems=(*problems, *self._findings),
+            problems=(*problems, *others, *self._findings),
             others=tuple(self._others),
             since=self._since,
-            until=min(ends) if ends and len(ends) == len(walks) else None,
+            until=min(ends) if ends and len(ends) == len(going_on or walks) else None,
+            ended={walk.origin: walk.ended.successors for walk in walks if walk.ended is not None},
             spans=self._spans,
         )
+
+
+def _decide(run: LedgerRun, entry: RunEntry) -> None:
+    """Let an entry say what became of a run."""
+    run.state, run.decided = RunState(entry.kind.value), entry.at
+    run.reason, run.receipts = entry.reason, entry.receipts
+    run.is_from_mark = entry.is_late and entry.kind != EntryKind.REMOVED
+
+
+def _is_verified(walk: LogWalk) -> bool:
+    return all(day.verified for day in walk.days)
 
 
 def _verified_until(walk: LogWalk) -> datetime | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from chains.audit.ledger.book import Book
-from chains.audit.ledger.entries import Entry, EntryKind, RunEntry, parse_moment
+from chains.audit.ledger.entries import Ended, Entry, EntryKind, RunEntry, parse_moment
 from chains.audit.ledger.errors import LedgerError
-from chains.audit.ledger.folder import OPEN, LogFolder
+from chains.audit.ledger.folder import ENTRIES, OPEN, LogFolder
 from chains.audit.ledger.lines import LONGEST_LINE, parse_entry, write_entry
 from chains.audit.ledger.merkle import Frontier, leaf_hash
 from chains.audit.ledger.statement import DayStatement, Head
@@ -28,6 +28,8 @@ class Position:
     book: Book = field(default_factory=Book)
     last: datetime | None = None
     sources: dict[str, int] = field(default_factory=lambda: {WATCHED: 0, LISTED: 0})
+    has_ended: bool = False
+    """Whether its last entry says that other logs go on for it: nothing may follow."""
 
     def head(self) -> Head:
         """Return size and root of the tree."""
@@ -35,11 +37,14 @@ class Position:
 
     def apply(self, entry: Entry, line: bytes) -> None:
         """Go on by one entry, whose line has no line break. Raises :class:`LedgerError`."""
+        if self.has_ended:
+            raise LedgerError(f"a {entry.kind} entry follows the end of the log")
         if self.last is not None and entry.at < self.last:
             raise LedgerError(f"an entry of {entry.at.isoformat()} follows one of {self.last.isoformat()}")
         self.book.apply(entry)
         self.frontier.append(leaf_hash(line))
         self.last = entry.at
+        self.has_ended = isinstance(entry, Ended)
         if isinstance(entry, RunEntry) and entry.kind == EntryKind.SEEN:
             self.sources[LISTED if entry.is_late else WATCHED] += 1
 
@@ -99,6 +104,23 @@ def open_lines(book: Book) -> bytes:
     return b"".join(write_entry(entry) + b"\n" for entry in book.lines())
 
 
+def position_of(log: LogFolder, closed: DayStatement | None) -> Position:
+    """Return where a log has come to; ``closed`` is the statement of its last closed day.
+
+    Raises :class:`LedgerError` for a log that cannot be continued.
+    """
+    position = resume(log, closed) if closed is not None else Position()
+    for day in log.days():
+        if closed is not None and day <= closed.day:
+            continue
+        position.begin_day()
+        try:
+            replay_day(log.lines(day), day, position)
+        except LedgerError as error:
+            raise LedgerError(f"{log.file(day, ENTRIES)}: {error}") from error
+    return position
+
+
 def resume(log: LogFolder, statement: DayStatement) -> Position:
     """Return the position at the end of a closed day, from its statement and its file of open runs.
 
@@ -120,5 +142,6 @@ def resume(log: LogFolder, statement: DayStatement) -> Position:
     if frontier.root().hex() != statement.after.root:
         raise LedgerError(f"the statement of {statement.day.isoformat()}: its frontier has another root")
     position = Position(frontier, book, parse_moment(statement.last) if statement.last else None)
+    position.has_ended = EntryKind.ENDED in statement.counts
     position.begin_day()
     return position

@@ -129,6 +129,8 @@ class LedgerState:
     """The time of the first entry: the ledger says nothing about runs that were gone before."""
     until: datetime | None = None
     """The end of the last day up to which every log is closed and verified; None if there is none."""
+    ended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The logs that go on for each log that has ended."""
     spans: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     """The times of the first and the last entry of each log that has one, heartbeats too."""
 

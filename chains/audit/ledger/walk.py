@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from chains.audit.ledger.book import adds_up
 from chains.audit.ledger.checkpoint import verify_checkpoint
 from chains.audit.ledger.close import envelope_digest, read_bundle
-from chains.audit.ledger.entries import Entry, EntryKind, Keys, moment
+from chains.audit.ledger.entries import Ended, Entry, EntryKind, Keys, Succeeds, moment
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import CHECKPOINT, ENTRIES, LogFolder
 from chains.audit.ledger.merkle import leaf_hash
@@ -65,6 +65,10 @@ class LogWalk:
     """The leaf hashes of its entries, up to the first fault that hides some."""
     is_whole: bool = True
     """Whether ``leaves`` has every entry."""
+    ended: Ended | None = None
+    """Its last entry, if other logs go on for it."""
+    links: list[Succeeds] = field(default_factory=list)
+    """The logs for which it goes on."""
     run_signers: set[str] = field(default_factory=set)
     """The key ids that signed runs, according to ``keys`` entries."""
 
@@ -110,6 +114,10 @@ def _replay(
         walk.leaves.append(leaf_hash(line))
         if isinstance(entry, Keys):
             walk.run_signers.update(entry.signers)
+        elif isinstance(entry, Succeeds):
+            walk.links.append(entry)
+        elif isinstance(entry, Ended):
+            walk.ended = entry
         each(entry, position.frontier.size - 1)
 
     try:

@@ -48,18 +48,21 @@ def now() -> datetime:
 class LogWriter:
     """The writer of the log ``origin`` in ``folder``, which is made if it does not exist.
 
-    Raises :class:`LedgerError` if another process writes it, if it has another name, or if it cannot be read;
+    Without ``goes_on`` it is opened to be ended and closed, and no gap is noted. Raises
+    :class:`LedgerError` if another process writes it, if it has another name, or if it cannot be read;
     :class:`UsageError` for what is no name of a log. Its methods must not be called from two threads at a
     time; :meth:`standing` and :meth:`undecided` may.
     """
 
-    def __init__(self, folder: Path, origin: str, clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self, folder: Path, origin: str, clock: Callable[[], datetime] = now, *, goes_on: bool = True
+    ) -> None:
         if not is_origin(origin):
             raise UsageError(
                 f"{origin[:80]!r} is no name of a log: expected HOST/PATH of letters, digits, . _ -"
             )
         self.log = LogFolder(folder)
-        self._clock = clock
+        self._clock, self._goes_on = clock, goes_on
         self._position = Position()
         self._day: date | None = None
         self._file = -1
@@ -194,7 +197,7 @@ class LogWriter:
                 torn += found.torn
                 os.truncate(self.log.file(day, ENTRIES), found.whole)
         self._position, self._is_ready = position, True
-        if position.last is not None:
+        if position.last is not None and self._goes_on and not position.has_ended:
             reason = "the ledger was not written"
             if torn:
                 reason += f"; {torn} bytes of a line that was not acknowledged were cut off"

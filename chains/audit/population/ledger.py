@@ -14,7 +14,7 @@ from chains.audit.population.sighting import KINDS, Sighting
 
 _SILENT = timedelta(minutes=20)
 """Two heartbeats: a log without an entry for longer is one that nobody writes."""
-_SHARE = re.compile(r"/share-\d+-of-(\d+)$", re.ASCII)
+_SHARE = re.compile(r"/share-\d+-of-(\d+)(?:\.\d+)?$", re.ASCII)
 _KINDS = {kind.lower(): kind for kind in KINDS}
 
 
@@ -61,8 +61,11 @@ def _silences(state: LedgerState, now: datetime) -> Iterator[LedgerGap]:
     """
     shares: dict[str, list[tuple[datetime, datetime]]] = {}
     for log, span in state.spans.items():
-        shares.setdefault(_shares_of(log), []).append(span)
+        if log not in state.ended:
+            shares.setdefault(_shares_of(log), []).append(span)
     for log, (_, last) in state.spans.items():
+        if log in state.ended:
+            continue  # the time until others went on for it is a gap of the ledger already
         following = (
             max(first for first, _ in spans)
             for number, spans in shares.items()

@@ -20,11 +20,13 @@ from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import STORED, LogFolder
 from chains.audit.ledger.replay import ONE_DAY
 from chains.audit.ledger.stored import record_of
+from chains.audit.ledger.succession import end_others, predecessors, take_over
 from chains.audit.ledger.writer import LogWriter, now
 from chains.controller.flow import FlowInForce
 from chains.controller.ledger.facts import names_that_fit
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Place, Recorder
+from chains.controller.permit import share_of_uid
 from signers.errors import SignerError
 from storage.durable import replace_file
 from storage.errors import StoreError
@@ -126,6 +128,9 @@ class Keeper:
             self.on_begin()
         writers = dict(self._recorder.writers)
         told: set[str] = set()
+        await self._try("a log of the ledger cannot be ended", self._end_others(parts, told), told)
+        for writer in writers.values():
+            await self._try("a log of the ledger cannot go on for others", self._take_over(writer), told)
         # all are closed first: a store that does not answer must leave no day unsigned
         for share, writer in writers.items():
             await self._try("a day of the ledger cannot be closed", self._close(share, writer, parts), told)
@@ -162,6 +167,43 @@ class Keeper:
                 extra={"log": statement.log, "day": day.isoformat(), "entries": statement.after.size},
             )
 
+    async def _take_over(self, writer: LogWriter) -> None:
+        """Let a log go on for those that ended and name it."""
+        folder = writer.log.path.parent
+        ended = await asyncio.to_thread(predecessors, folder, writer.log)
+        if ended:
+            await self._recorder.settle(partial(take_over, writer, ended, share_of_uid))
+
+    async def _end_others(self, parts: LedgerParts, told: set[str]) -> None:
+        """End the logs that are no share's any more, and close and store their days.
+
+        The replica that holds the first share does it for all.
+        """
+        if 0 not in self._held():
+            return
+        settings = parts.settings
+        logs, errors = await asyncio.to_thread(
+            end_others, Path(settings.folder), settings.origin, self._count, share_of_uid, self._clock
+        )
+        for log in logs:
+            await self._try("a day of the ledger cannot be closed", self._close_ended(log, parts), told)
+        for error in errors:
+            await self._try("a log of the ledger cannot be ended", _raise(error), told)
+
+    async def _close_ended(self, log: LogFolder, parts: LedgerParts) -> None:
+        today = (self._clock() - _AFTER_MIDNIGHT).date()
+        due = await asyncio.to_thread(lambda: list(due_days(log, today)))
+        if due:
+            open_it = partial(LogWriter, log.path, log.origin(), self._clock, goes_on=False)
+            writer = await asyncio.to_thread(open_it)
+            try:
+                for day in due:
+                    made = await asyncio.to_thread(_seal, log, day, parts, self._clock())
+                    await asyncio.to_thread(made.write, log)
+            finally:
+                await asyncio.to_thread(partial(writer.close, ends=False))
+        await self._store(log, parts)
+
     def _write(self, share: int, writer: LogWriter, made: SealedDay) -> None:
         if self._recorder.writers.get(share) is not writer:
             raise LedgerError(
@@ -184,6 +226,10 @@ class Keeper:
                 receipts += stored.receipts
             told = [{"store": one.store, "location": one.location, "digest": one.digest} for one in receipts]
             await asyncio.to_thread(replace_file, log.file(day, STORED), orjson.dumps(told), fsync=True)
+
+
+async def _raise(error: LedgerError) -> None:
+    raise error
 
 
 def _seal(log: LogFolder, day: date, parts: LedgerParts, at: datetime) -> SealedDay:

@@ -20,6 +20,7 @@ from threading import Thread
 
 from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, RunEntry
 from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.succession import log_of
 from chains.audit.ledger.writer import LogWriter, Standing, now
 from chains.errors import ChainsError
 
@@ -47,7 +48,7 @@ class Place:
 
     def open(self, share: int) -> LogWriter:
         """Open the log of a share. Raises :class:`ChainsError`."""
-        name = f"share-{share}-of-{self.shares}"
+        name = log_of(self.folder, share, self.shares).name
         return LogWriter(self.folder / name, f"{self.origin}/{name}", self.clock)
 
 

@@ -22,7 +22,11 @@ def summary(walk: LogWalk) -> str:
     if closed:
         size = count(closed[-1].size, "entry", "entries")
         text += f", {closed[0].day.isoformat()} to {closed[-1].day.isoformat()}, {size}"
-    return text + (f"; {count(left, 'day')} not closed yet" if left else "")
+    text += f"; {count(left, 'day')} not closed yet" if left else ""
+    if walk.ended is not None:
+        names = ", ".join(name.rpartition("/")[2] for name in walk.ended.successors)
+        text += f"; it has ended, for it goes on: {names}"
+    return text
 
 
 def state_of(day: LedgerDay, trusted: Trusted) -> str:
@@ -63,6 +67,7 @@ def ledger_of(state: LedgerState, problems: Sequence[Finding], behind: Sequence[
         "runs": _by_state(state),
         "days": [_day_of(day) for day in state.days],
         "gaps": [_gap_of(gap) for gap in state.gaps],
+        "ended": {log: list(successors) for log, successors in state.ended.items()},
         "problems": [
             {
                 "code": one.code,

@@ -23,9 +23,8 @@ STEPS = st.one_of(st.lists(FACTS, min_size=1, max_size=6), st.sampled_from(["res
 class Model:
     """What a log should know of runs, without files.
 
-    ``states`` is what a reader says: what became of a run is changed only by another decision. ``book`` has the open
-    and pending runs of the writer, ``known`` the days of the decisions that it remembers: after a restart those of the
-    last closed day and later. A run whose decision is forgotten is seen again.
+    ``states`` is what a reader says. ``book`` has the open and pending runs of the writer, ``known`` the decisions that
+    it remembers: after a restart those of the last closed day and later. A run whose decision is forgotten is seen again.
     """
 
     def __init__(self):
@@ -34,7 +33,7 @@ class Model:
     def tell(self, kind, number, day):
         book, is_decision = self.book, kind in DECIDED
         if kind == "removed":
-            if book.pop(number, None) and self.states[number] not in DECIDED:
+            if book.pop(number, None):
                 self.states[number] = kind
         elif number in self.known and number not in book:
             if is_decision and self.known[number][0] != kind:
@@ -44,8 +43,7 @@ class Model:
             self.known[number], self.states[number] = (kind, day), kind
         else:
             book[number] = "pending" if kind == "finished" else book.get(number, "open")
-            if self.states.get(number) not in DECIDED:
-                self.states[number] = book[number]
+            self.states[number] = book[number]
 
     def restart(self, closed):
         self.known = {one: told for one, told in self.known.items() if closed is None or told[1] >= closed}

@@ -459,3 +459,32 @@ def test_what_was_read_from_a_mark_is_told_apart_from_what_the_controller_decide
     runs = read(tmp_path, now=START).runs
     found = {number: (runs[run(number).uid].state, runs[run(number).uid].is_from_mark) for number in (0, 1)}
     assert found == {0: (RunState.SKIPPED, True), 1: (RunState.SKIPPED, False)}
+
+
+@pytest.mark.parametrize("order", ["log-a, log-b", "log-b, log-a"])
+def test_a_mark_that_repeats_a_decision_in_another_log_takes_nothing_from_it(tmp_path, order):
+    """Two processes wrote of one run: one decided it, the other read its mark later. The names of the logs must not matter."""
+    first, second = order.split(", ")
+    clock = Clock()
+    for name, facts in (
+        (second, [seen(1)]),
+        (first, [evidenced(1)]),
+        (second, [fact("evidenced", 1, is_late=True)]),
+    ):
+        clock.move(minutes=1)
+        writer = LogWriter(tmp_path / "log" / name, f"chains.example.com/{name}", clock)
+        writer.append(facts)
+        writer.close(ends=False)
+    found = read(tmp_path).runs[run(1).uid]
+    assert (found.state, found.is_from_mark, found.receipts) == (RunState.EVIDENCED, False, (RECEIPT,))
+
+
+def test_a_mark_that_says_something_else_than_the_decision_is_told_as_a_mark(tmp_path):
+    clock = Clock()
+    for name, facts in (("a", [evidenced(1)]), ("b", [fact("failed", 1, is_late=True, reason="said so")])):
+        clock.move(minutes=1)
+        writer = LogWriter(tmp_path / "log" / name, f"chains.example.com/{name}", clock)
+        writer.append(facts)
+        writer.close(ends=False)
+    found = read(tmp_path).runs[run(1).uid]
+    assert (found.state, found.is_from_mark, found.reason) == (RunState.FAILED, True, "said so")
