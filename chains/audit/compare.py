@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,9 +11,10 @@ from datetime import datetime
 from chains.audit.findings import Audit, Judged, State, Stray, Why
 from chains.audit.judge import Judge
 from chains.audit.ledger.stored import KIND as LEDGER
-from chains.audit.ledger.stored import is_of_a_ledger
+from chains.audit.ledger.stored import predicate_type_of
 from chains.audit.population.known import Difference, Gap, KnownRun, Population, Source
 from chains.audit.population.sighting import KINDS
+from chains.statements.statement import LEDGER_DAY, PERIOD_REPORT, PERIOD_REPORT_KIND
 from chains.tekton.raw import parse_time, text_at
 from chains.text import count, rfc3339
 from chains.verify.search import searched
@@ -152,23 +154,25 @@ async def _strays(
 ) -> list[Stray]:
     """Return the evidence whose run no source knows, each verified by its UID.
 
-    Days of a ledger that lie in the same store are about no run, and only counted.
+    Days of a ledger that lie in the same store are about no run, and only counted. Reports are about no run,
+    either, and not told: making a report must not change the next one.
     """
     named = {(one.namespace, one.name) for one in audit.runs if one.why is Why.CHILD_BY_NAME}
     found: list[Stray] = []
-    left = days = 0
+    left = 0
+    others: Counter[str] = Counter()
     for uid, listed in listing.items():
         origin = listed.run.origin
         if population.get(uid) is not None or (origin.namespace, origin.name) in named:
             continue
-        if await _is_ledger_day(uid, listed):
-            days += 1
+        if kind := await _about_no_run(uid, listed):
+            others[kind] += 1
             continue
         if len(found) == MOST_STRAYS:
             left += 1
             continue
         found.append(await _stray(uid, listed, population.sources, judge))
-    if days:
+    if days := others[LEDGER_DAY]:
         told = count(days, "signed day of a ledger is", "signed days of a ledger are")
         audit.notes.append(f"{told} in the stores; `chains ledger verify --against STORE` compares them")
     if left:
@@ -176,17 +180,18 @@ async def _strays(
     return sorted(found, key=lambda one: (one.finished, one.label, one.uid))
 
 
-async def _is_ledger_day(uid: str, listed: _Listed) -> bool:
-    """Whether a store has nothing but statements of a ledger's day under a UID.
+async def _about_no_run(uid: str, listed: _Listed) -> str:
+    """Return the predicate type of what a store has under a UID, if it is about no run; else an empty text.
 
     Whoever can write to the store can call evidence of a run so: its own bytes are asked. A store that does
     not answer shows nothing; the verification that follows says so.
     """
-    if listed.run.origin.kind not in {LEDGER, ""}:
-        return False
+    if listed.run.origin.kind not in {LEDGER, PERIOD_REPORT_KIND, ""}:
+        return ""
     async with searched((listed.store,), (), uid) as found:
-        whole = bool(found.evidence) and not found.skipped and not found.errors
-        return whole and all(map(is_of_a_ledger, found.evidence))
+        types = set(map(predicate_type_of, found.evidence))
+        is_whole = len(types) == 1 and not found.skipped and not found.errors
+        return types.pop() if is_whole and types <= {LEDGER_DAY, PERIOD_REPORT} else ""
 
 
 async def _stray(uid: str, listed: _Listed, sources: Sequence[Source], judge: Judge) -> Stray:

@@ -133,6 +133,40 @@ class Group(click.Group):
         return _through_terminal(super().get_help_option(ctx))
 
 
+class WorkingGroup(Group):
+    """A group that does something itself: with options it works, with the name of a command it runs that.
+
+    ``work`` gets the values of the group's own options and returns the exit code.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Options], int],
+        *,
+        lazy: Mapping[str, tuple[str, str]],
+        parameters: Sequence[click.Parameter],
+    ) -> None:
+        super().__init__(name, lazy=lazy, parameters=parameters)
+        self.invoke_without_command = True
+        self._work = work
+        self._alone = f"chains.{name}.alone"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options of the group's own work, or leave everything to the named command."""
+        is_alone = not args or args[0] not in self.list_commands(ctx)
+        ctx.meta[self._alone] = is_alone
+        if is_alone and not ctx.resilient_parsing:
+            args = spell_out(args, self.params, ctx.command_path)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do the group's own work, or run the named command, and return the exit code."""
+        if ctx.meta[self._alone] and not ctx._protected_args:
+            return self._work(Options.of(ctx))
+        return super().invoke(ctx)
+
+
 def _through_terminal(option: click.Option | None) -> click.Option | None:
     """Make the option write the help through :mod:`chains.terminal`."""
     if option is not None:

@@ -38,6 +38,7 @@ _EXTRAS = {
     "sqlalchemy": "index",
     "jinja2": "web",
     "joserfc": "web",
+    "typst": "report",
     "psycopg": "postgres",
     "pyarrow": "parquet",
 }
@@ -61,6 +62,10 @@ _COMMANDS = {
         "say what a key, a builder, an image, a Task or a commit that went bad has touched",
     ),
     "audit": ("audit.audit:audit", "say whether every finished run has evidence that verifies"),
+    "report": (
+        "reports.report:report",
+        "write a report of a period: population, evidence, keys, exemptions, figures, limits",
+    ),
     "admission-certificates": (
         "policies.admission_certificates:admission_certificates",
         "make and renew the certificates of the admission webhook",

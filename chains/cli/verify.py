@@ -28,6 +28,7 @@ from chains.cli.trust import OPTIONS, Trusted, where_to_look, whom_to_trust
 from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
 from chains.loop import carry_out
+from chains.report.names import is_report
 from chains.terminal import say, terminal_width, write_json, write_text
 from chains.verify.criteria import Criteria, MissingError
 from chains.verify.render import WIDTH, many_to_text
@@ -78,6 +79,8 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
     if options.digest and options.blob:
         raise UsageError("pass --digest or --blob: the file's digest is computed from it")
+    if any(map(is_report, options.targets)):
+        return await _verify_reports(options, settings)
     blob = None if options.blob is None else read_blob(options.blob)
     targets = [parse_target(word, resolve=options.resolve) for word in options.targets]
     criteria = criteria_of(options, settings, whom_to_trust(options, targets))
@@ -104,6 +107,16 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
     finally:
         for store in stores.values():
             await store.close()
+
+
+async def _verify_reports(options: Options, settings: Settings) -> list[Verification]:
+    from chains.cli.reports.verifying import as_target, verify_reports  # noqa: PLC0415 - reports alone need it
+
+    if not all(map(is_report, options.targets)):
+        raise UsageError("reports and other targets are verified apart: they are signed about other things")
+    targets = [as_target(word) for word in options.targets]
+    criteria = criteria_of(options, settings, whom_to_trust(options, targets))
+    return await verify_reports(options.targets, options, settings, criteria)
 
 
 def criteria_of(options: Options, settings: Settings, trusted: Trusted) -> Criteria:
@@ -243,7 +256,7 @@ verify = Command(
     [
         Argument(
             "targets",
-            "an image with digest, a digest, a run file or a bundle file",
+            "an image with digest, a digest, a run file, a bundle file or a report",
             "TARGET",
             many="+",
             type=FILE,

@@ -26,6 +26,10 @@ SCAI = "https://in-toto.io/attestation/scai/v0.3"
 """The predicate type of the execution report."""
 LEDGER_DAY = "https://provenance.chains/ledger-day/v1"
 """The predicate type of the statement of a ledger's day, which is about no run."""
+PERIOD_REPORT = "https://provenance.chains/period-report/v1"
+"""The predicate type of the statement about the files of a report, which is about no run."""
+PERIOD_REPORT_KIND = "report"
+"""The kind of its origin in stores, where runs have ``taskrun``."""
 MAX_SUBJECTS = 1024
 """The most subjects that Sigstore's verifiers accept."""
 

@@ -88,16 +88,16 @@ async def compare_stored(walk: LogWalk, store: Store) -> list[Finding]:
     return findings
 
 
-def is_of_a_ledger(evidence: Evidence) -> bool:
-    """Whether stored bytes are the statement of a ledger's day, whoever signed it.
+def predicate_type_of(evidence: Evidence) -> str:
+    """Return the predicate type in stored bytes, whoever signed them; empty for what has none.
 
-    The predicate type that was signed decides, not what the store says the bytes are about.
+    It is what was signed, not what the store says the bytes are about.
     """
     envelope = _envelope_of(evidence)
     try:
-        return envelope is not None and parse_statement(envelope.payload).predicate_type == PREDICATE
+        return parse_statement(envelope.payload).predicate_type if envelope is not None else ""
     except EvidenceError:
-        return False
+        return ""
 
 
 def _digest_of(evidence: Evidence) -> str:

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import click
 
 from chains.assembly.workspace import load_settings
 from chains.audit.compare import AT_ONCE, compare
@@ -19,7 +16,7 @@ from chains.audit.judge import Judge
 from chains.audit.metrics import write_metrics
 from chains.audit.population.known import Population
 from chains.audit.report import to_csv, to_json, to_junit
-from chains.cli.arguments import FILE, Option, Options, spell_out
+from chains.cli.arguments import FILE, Option, Options
 from chains.cli.audit.options import (
     evidence_options,
     image_options,
@@ -33,7 +30,7 @@ from chains.cli.audit.options import (
     source_options,
 )
 from chains.cli.cluster import whole_number
-from chains.cli.commands import Group
+from chains.cli.commands import WorkingGroup
 from chains.cli.progress import Progress
 from chains.cli.tables import write_table
 from chains.loop import carry_out
@@ -205,28 +202,9 @@ def _show_sources(audit: Audit) -> None:
         write_line(f"Note: {note}")
 
 
-class _AuditGroup(Group):
-    """``chains audit`` with options audits; with the name of a command it runs that command."""
-
-    _ALONE = "chains.audit.alone"
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options of the audit itself, or leave everything to the named command."""
-        is_alone = not args or args[0] not in self.list_commands(ctx)
-        ctx.meta[self._ALONE] = is_alone
-        if is_alone and not ctx.resilient_parsing:
-            args = spell_out(args, self.params, ctx.command_path)
-        return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the audit, or the named command, and return its exit code."""
-        if ctx.meta[self._ALONE] and not ctx._protected_args:
-            return _audit(Options.of(ctx))
-        return super().invoke(ctx)
-
-
-audit = _AuditGroup(
+audit = WorkingGroup(
     "audit",
+    _audit,
     lazy={
         "sample": (
             "chains.cli.audit.sample:sample",
@@ -259,4 +237,3 @@ audit = _AuditGroup(
         Option("--output", ", ".join(_FORMS), default="text", choices=_FORMS),
     ],
 )
-audit.invoke_without_command = True

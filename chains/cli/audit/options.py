@@ -12,6 +12,7 @@ from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, PUBLIC_KEY, Settings, own_layout
 from chains.audit.compare import Period
 from chains.audit.ledger.read import read_ledger
+from chains.audit.ledger.state import LedgerState
 from chains.audit.population.audit_log import read_audit_log
 from chains.audit.population.cluster import read_cluster
 from chains.audit.population.counters import Counters, fetch_counters, parse_counters
@@ -151,8 +152,11 @@ def _moment(text: str, option: str, now: datetime) -> datetime | None:
         raise UsageError(f"{option}: {text!r} is no time: write 2026-01-02T03:04:05Z, 36h or 7d") from error
 
 
-async def read_sources(options: Options, population: Population, now: datetime) -> None:
-    """Read every source that the options name into the population. Raises :class:`UsageError` for none."""
+async def read_sources(options: Options, population: Population, now: datetime) -> list[LedgerState]:
+    """Read every source that the options name into the population, and return what the ledgers say.
+
+    Raises :class:`UsageError` for none.
+    """
     named = ("runs", "cluster", "ledger", "audit_log", "tekton_results")
     if not any(getattr(options, name) for name in named):
         raise UsageError(
@@ -164,7 +168,7 @@ async def read_sources(options: Options, population: Population, now: datetime) 
     if options.ledger and not options.ledger_key:
         raise UsageError("--ledger needs --ledger-key PUB: the key that signs the days of the ledger")
     _refuse_missing(options)
-    _read_ledgers(options, population, now)
+    ledgers = _read_ledgers(options, population, now)
     namespaces = split_names(options.namespace)
     if options.runs:
         read_exports(options.runs, population)
@@ -183,6 +187,7 @@ async def read_sources(options: Options, population: Population, now: datetime) 
     if options.cluster:
         async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             await read_cluster(cluster, namespaces, population)
+    return ledgers
 
 
 def _refuse_missing(options: Options) -> None:
@@ -193,13 +198,16 @@ def _refuse_missing(options: Options) -> None:
                 raise UsageError(f"--{name.replace('_', '-')}: {path}: no such file or folder")
 
 
-def _read_ledgers(options: Options, population: Population, now: datetime) -> None:
+def _read_ledgers(options: Options, population: Population, now: datetime) -> list[LedgerState]:
     if not options.ledger:
-        return
+        return []
     keys = open_listed_keys(options.ledger_key)
     root = None if options.trusted_root is None else open_trusted_root(options.trusted_root)
+    states = []
     for folder in options.ledger:
-        add_ledger(read_ledger(Path(folder), keys, now, root), folder, population, now)
+        states.append(read_ledger(Path(folder), keys, now, root))
+        add_ledger(states[-1], folder, population, now)
+    return states
 
 
 def _results_access(url: str, options: Options) -> Access:

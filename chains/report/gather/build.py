@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, cast
+from typing import Literal
 
-from chains.audit.findings import COUNTED, Audit, State, span
+from chains.audit.findings import COUNTED, Audit, State
 from chains.policy.loaded import Policy
 from chains.report.document import format as form
 from chains.report.document.file import Document
@@ -21,12 +20,11 @@ from chains.report.gather.limits import LIMITS
 from chains.report.gather.prices import Prices
 from chains.report.gather.program import this_program
 from chains.report.gather.recorder import Recorder
-from chains.report.gather.signers import Signers, criteria_of, revocations_of
+from chains.report.gather.signers import criteria_of, revocations_of
+from chains.report.gather.tally import Tally, counts_of
 from chains.tekton.raw import parse_time
 from chains.text import count, rfc3339
 
-MOST_NAMESPACES = 40
-"""Namespaces in the map of namespaces: those with most runs."""
 LATENCIES = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Bounds of :class:`chains.report.document.format.Latency`, in seconds."""
 TimeSource = Literal["clock", "option", "SOURCE_DATE_EPOCH"]
@@ -55,10 +53,10 @@ class Given:
 
 def build(audit: Audit, recorder: Recorder, given: Given) -> Document:
     """Return the report of an audit whose runs a recorder judged, to be read while the recorder is open."""
-    tally = _Tally(given)
+    counted = _Counted(given)
     for one in recorder.kept(audit.runs):
-        tally.add(one)
-    head = _head(audit, recorder, given, tally)
+        counted.add(one)
+    head = _head(audit, recorder, given, counted)
 
     def artifacts() -> Iterator[form.Artifact]:
         for one in recorder.kept(audit.runs):
@@ -74,41 +72,22 @@ def build(audit: Audit, recorder: Recorder, given: Given) -> Document:
     )
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What is counted over all runs."""
+class _Counted:
+    """What is counted over all runs: from the rows, and from what the rows do not have."""
 
-    given: Given
-    uids: list[str] = field(default_factory=list)
-    days: dict[str, Counter[str]] = field(default_factory=dict)
-    cells: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
-    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    levels: Counter[str | None] = field(default_factory=Counter)
-    latencies: Counter[int | None] = field(default_factory=Counter)
-    late: int = 0
-    signers: Signers = field(default_factory=Signers)
-    figures: Figures = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.figures = Figures(self.given.prices)
+    def __init__(self, given: Given) -> None:
+        self.tally = Tally()
+        self.figures = Figures(given.prices)
+        self.latencies: Counter[int | None] = Counter()
+        self.without_time = 0
+        self._decided: Mapping[str, int] = given.ledgers.decided if given.ledgers else {}
 
     def add(self, one: Kept) -> None:
         """Count a run."""
-        run, state = one["run"], one["run"]["state"]
-        if run["uid"]:
-            self.uids.append(run["uid"])
-        day = (run["finished"] or "")[:10]
-        self.days.setdefault(day, Counter())[state] += 1
-        if day and state in form.COUNTED:
-            cell = self.cells.setdefault((run["namespace"], day), Counter())
-            cell[state] += 1
-        if state == "evidenced":
-            self.levels[run["level"]] += 1
+        self.tally.add(one["run"], one["attestations"])
+        self.figures.add(one["run"], one["operation"])
+        if one["run"]["state"] == "evidenced":
             self._latency(one)
-        else:
-            self.reasons[state, run["reason"]] += 1
-        self.signers.add(run, one["attestations"])
-        self.figures.add(run, one["operation"])
 
     def _latency(self, one: Kept) -> None:
         """Count the time from the end of a run to the first proof that its evidence existed."""
@@ -120,24 +99,18 @@ class _Tally:
             for proof in each["times"]
             if (at := parse_time(proof["time"])) is not None
         ]
-        decided = self.given.ledgers.decided.get(one["run"]["uid"] or "") if self.given.ledgers else None
+        decided = self._decided.get(one["run"]["uid"] or "")
         if decided is not None:
             proofs.append(decided)
         if ended is None or not proofs:
-            self.late += 1
+            self.without_time += 1
             return
         seconds = max(min(proofs) - ended, 0)
         self.latencies[next((bound for bound in LATENCIES if seconds <= bound), None)] += 1
 
 
-def counts_of(found: Counter[str] | Counter[State]) -> form.Counts:
-    """Return how many runs are in each state."""
-    return cast("form.Counts", {state.value: cast("Counter[str]", found)[state] for state in State})
-
-
-def _head(audit: Audit, recorder: Recorder, given: Given, tally: _Tally) -> form.Head:
-    counts = audit.counts
-    covered = audit.coverage
+def _head(audit: Audit, recorder: Recorder, given: Given, counted: _Counted) -> form.Head:
+    tally = counted.tally
     verifier = recorder.verifier
     ledgers = given.ledgers
     return {
@@ -160,53 +133,33 @@ def _head(audit: Audit, recorder: Recorder, given: Given, tally: _Tally) -> form
         "summary": [text(one) for one in audit.summary],
         "exitCode": audit.exit_code,
         "population": _population(audit, given, tally),
-        "counts": counts_of(counts),
-        "coverage": None
-        if covered is None
-        else {
-            "least": counts[State.EVIDENCED],
-            "most": counts[State.EVIDENCED] + counts[State.UNKNOWN],
-            "finished": audit.total,
-            "text": span(covered),
-        },
-        "namespaces": [
-            {"namespace": text(name), "counts": counts_of(found)} for name, found in audit.by_namespace()
-        ],
-        "days": [
-            {"day": maybe(day), "counts": counts_of(found)} for day, found in sorted(tally.days.items())
-        ],
-        "namespaceDays": _namespace_days(tally.cells),
-        "reasons": [
-            {"state": cast("form.State", state), "reason": reason, "runs": runs}
-            for (state, reason), runs in sorted(
-                tally.reasons.items(), key=lambda one: (form.STATES.index(cast("form.State", one[0][0])), one)
-            )
-        ],
-        "levels": [
-            {"level": level, "runs": runs}
-            for level, runs in sorted(tally.levels.items(), key=lambda one: one[0] or "")
-        ],
-        "latencies": _latencies(tally),
+        "counts": counts_of(tally.counts),
+        "coverage": tally.coverage(),
+        "namespaces": tally.namespaces(),
+        "days": tally.days(),
+        "namespaceDays": tally.namespace_days(),
+        "reasons": tally.reasons(),
+        "levels": tally.level_counts(),
+        "latencies": _latencies(counted),
         "keys": tally.signers.all(verifier.criteria, given.custody),
         "keyChanges": ledgers.keys if ledgers else None,
         "revocations": revocations_of(verifier.revocations),
         "exemptions": _exemptions(given, audit.at),
         "dispositions": ledgers.dispositions if ledgers else None,
         "configuration": ledgers.changes if ledgers else None,
-        "figures": tally.figures.all(),
+        "figures": counted.figures.all(),
         "controls": [],
         "cited": _cited(recorder, given),
-        "unknown": list(_unknown(audit, recorder, given, tally)),
+        "unknown": list(_unknown(audit, recorder, given, counted)),
         "limits": list(LIMITS),
     }
 
 
-def _population(audit: Audit, given: Given, tally: _Tally) -> form.Population:
-    uids = hashlib.sha256("".join(f"{uid}\n" for uid in sorted(tally.uids)).encode())
+def _population(audit: Audit, given: Given, tally: Tally) -> form.Population:
     return {
         "runs": len(audit.runs),
-        "finished": audit.total,
-        "digest": f"sha256:{uids.hexdigest()}",
+        "finished": tally.finished,
+        "digest": tally.digest(),
         "sources": [
             {
                 "name": text(one.name), "kind": one.kind, "shows": one.shows, "cannotShow": one.cannot,
@@ -254,25 +207,10 @@ def _population(audit: Audit, given: Given, tally: _Tally) -> form.Population:
     }  # fmt: skip
 
 
-def _namespace_days(cells: Mapping[tuple[str, str], Counter[str]]) -> list[form.NamespaceDay]:
-    totals: Counter[str] = Counter()
-    for (namespace, _), found in cells.items():
-        totals[namespace] += found.total()
-    chosen = {name for name, _ in sorted(totals.items(), key=lambda one: (-one[1], one[0]))[:MOST_NAMESPACES]}
-    return [
-        {
-            "namespace": namespace, "day": day, "evidenced": found["evidenced"], "unknown": found["unknown"],
-            "finished": found.total(),
-        }
-        for (namespace, day), found in sorted(cells.items())
-        if namespace in chosen
-    ]  # fmt: skip
-
-
-def _latencies(tally: _Tally) -> list[form.Latency] | None:
-    if not tally.latencies:
+def _latencies(counted: _Counted) -> list[form.Latency] | None:
+    if not counted.latencies:
         return None
-    return [{"seconds": bound, "runs": tally.latencies[bound]} for bound in (*LATENCIES, None)]
+    return [{"seconds": bound, "runs": counted.latencies[bound]} for bound in (*LATENCIES, None)]
 
 
 def _exemptions(given: Given, now: datetime) -> list[form.Exemption] | None:
@@ -311,7 +249,7 @@ def _cited(recorder: Recorder, given: Given) -> list[form.Cited]:
     ]
 
 
-def _unknown(audit: Audit, recorder: Recorder, given: Given, tally: _Tally) -> Iterator[form.Unknown]:
+def _unknown(audit: Audit, recorder: Recorder, given: Given, counted: _Counted) -> Iterator[form.Unknown]:
     """Yield what the report has a place for and that is not known."""
     if given.ledgers is None:
         what = "rotations of keys, changes of the configuration, deletions of evidence"
@@ -329,10 +267,10 @@ def _unknown(audit: Audit, recorder: Recorder, given: Given, tally: _Tally) -> I
     if audit.counts[State.UNKNOWN]:
         why = "see the reason of each; unknown runs make the coverage a range"
         yield {"what": f"what became of {count(audit.counts[State.UNKNOWN], 'run')}", "why": why}
-    if tally.late:
+    if counted.without_time:
         why = "neither a trusted time nor a ledger says it"
-        yield {"what": f"when the evidence of {count(tally.late, 'run')} existed", "why": why}
-    without = tally.levels[None]
+        yield {"what": f"when the evidence of {count(counted.without_time, 'run')} existed", "why": why}
+    without = counted.tally.levels[None]
     if without:
         why = "no verified execution report says it"
         yield {"what": f"the hermetic level of {count(without, 'evidenced run')}", "why": why}

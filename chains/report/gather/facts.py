@@ -176,7 +176,9 @@ def _artifacts(row: Run, judged: Judged, said: _Said, run: RunSnapshot | None) -
         for digest, facts in said.facts:
             for product in facts.products:
                 own = _digest_of(product.digests)
-                named.setdefault((own, product.name), []).append(digest)
+                cited = named.setdefault((own, product.name), [])
+                if digest not in cited:
+                    cited.append(digest)
     elif run is not None:
         for subject in RunWanted(run).subjects:
             named.setdefault((_digest_in(subject), subject.name), [])

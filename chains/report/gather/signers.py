@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from chains.report.document import format as form
 from chains.report.document.format import maybe, text
@@ -21,6 +22,15 @@ class _Use:
     runs: int = 0
     first: str = ""
     last: str = ""
+
+
+class Use(TypedDict):
+    """What a signer was used for: the last members of :class:`chains.report.document.format.Key`."""
+
+    attestations: int
+    runs: int
+    firstRun: str | None
+    lastRun: str | None
 
 
 class Signers:
@@ -45,6 +55,21 @@ class Signers:
             use.first = min(filter(None, (use.first, ended)), default="")
             use.last = max(use.last, ended)
 
+    def used(self) -> dict[str, Use]:
+        """Return what each signer was used for, by its name."""
+        return {
+            name: {
+                "attestations": use.attestations, "runs": use.runs, "firstRun": maybe(use.first),
+                "lastRun": maybe(use.last),
+            }
+            for name, use in self._used.items()
+        }  # fmt: skip
+
+    @staticmethod
+    def nothing() -> Use:
+        """Return the use of a signer who signed nothing."""
+        return {"attestations": 0, "runs": 0, "firstRun": None, "lastRun": None}
+
     def all(self, criteria: Criteria, custody: Mapping[str, str]) -> list[form.Key]:
         """Return every signer that is trusted or was used, in order of the names.
 
@@ -53,10 +78,10 @@ class Signers:
         found = {key.keyid: _of_key(key.keyid, key.algorithm, criteria) for key in criteria.keys}
         for name in self._used:
             found.setdefault(name, _key(name, "certificate"))
-        for name, use in self._used.items():
+        for name, use in self.used().items():
             one = found[name]
-            one["attestations"], one["runs"] = use.attestations, use.runs
-            one["firstRun"], one["lastRun"] = maybe(use.first), maybe(use.last)
+            one["attestations"], one["runs"] = use["attestations"], use["runs"]
+            one["firstRun"], one["lastRun"] = use["firstRun"], use["lastRun"]
         for name, kind in custody.items():
             if name in found:
                 found[name]["custody"] = text(kind)

@@ -1,0 +1,1 @@
+"""The command ``report`` and what belongs to it: options in, exit code and text out."""

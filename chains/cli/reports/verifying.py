@@ -1,0 +1,121 @@
+"""``verify`` of a report: its signature, and that every file of it is the one that was signed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chains.assembly.stores import open_url, store_options
+from chains.assembly.workspace import Settings
+from chains.cli.arguments import Options
+from chains.cli.revocations import revocations_of
+from chains.documents.load import read_bytes
+from chains.errors import UsageError
+from chains.report.folder import digest_of
+from chains.report.names import REPORT, SUMS
+from chains.report.statement import PREDICATE
+from chains.verify.criteria import Criteria
+from chains.verify.reasons import Reason, Result
+from chains.verify.targets import FileTarget
+from chains.verify.verdict import Check, Verdict, Verification
+from chains.verify.verifier import Verifier
+
+_BUNDLE = re.compile(r"report(\.\d+)?\.bundle\.json", re.ASCII)
+_LARGEST = 4 * 1024 * 1024
+_LARGEST_REPORT = 512 * 1024 * 1024
+_CHECK = "files"
+
+
+def as_target(word: str) -> FileTarget:
+    """Return a report as a target, so that the same signers are asked for as for a bundle file."""
+    return FileTarget(word, "bundle", b"", Path(word))
+
+
+async def verify_reports(
+    words: Sequence[str], options: Options, settings: Settings, criteria: Criteria
+) -> list[Verification]:
+    """Verify reports: the bundles beside them, else the statements about them in the stores."""
+    if options.digest or options.blob:
+        raise UsageError("--digest and --blob belong to bundle files: a report is its own file")
+    if not options.predicate_type:
+        criteria = replace(criteria, predicate_types=(PREDICATE,))
+    now = datetime.now(UTC)
+    async with AsyncExitStack() as stack:
+        stores = []
+        for url in dict.fromkeys(options.store or ()):
+            stores.append(open_url(url, store_options(settings.config)))
+            stack.push_async_callback(stores[-1].close)
+        revocations = revocations_of(options, settings.config)
+        verifier = Verifier(criteria, stores, clock=lambda: now, revocations=revocations)
+        return [await _verify(word, verifier) for word in words]
+
+
+async def _verify(word: str, verifier: Verifier[Verification]) -> Verification:
+    folder, report, bundles = _read(word)
+    found = [verifier.judge_bundle(data, ref=name, blob=report) for name, data in bundles]
+    if not found:
+        digest = hashlib.sha256(report).hexdigest()
+        found.append(await verifier.digest(f"sha256:{digest}", ref=str(folder / REPORT)))
+    best = next((one for one in found if one.verdict is Verdict.VERIFIED), found[0])
+    if best.verdict is not Verdict.VERIFIED:
+        return best
+    statement = best.require().statement
+    assert statement is not None  # noqa: S101 - a verified attestation has one
+    signed = {one.name: (one.digest or {}).get("sha256", "") for one in statement.subjects}
+    return _with_files(best, folder, signed)
+
+
+def _read(word: str) -> tuple[Path, bytes, list[tuple[str, bytes]]]:
+    """Return the folder of a report, its document, and the bundles in it with their paths."""
+    path = Path(word)
+    folder = path if path.is_dir() else path.parent
+    bundles = sorted(one for one in folder.iterdir() if _BUNDLE.fullmatch(one.name))
+    found = [(str(one), read_bytes(one, _LARGEST)) for one in bundles]
+    return folder, read_bytes(folder / REPORT, _LARGEST_REPORT), found
+
+
+def _with_files(found: Verification, folder: Path, signed: dict[str, str]) -> Verification:
+    """Return a verification with a check of every file of the folder."""
+    problems = [*_changed(folder, signed), *_unsigned(folder, signed)]
+    expected = f"the {len(signed)} files that were signed, and no others"
+    if not problems:
+        check = Check(_CHECK, Result.PASS, expected, f"{len(signed)} files in {folder}")
+        return replace(found, checks=(*found.checks, check))
+    check = Check(_CHECK, Result.FAIL, expected, "; ".join(problems), Reason.SUBJECT_MISMATCH)
+    return replace(
+        found,
+        verdict=Verdict.FAILED,
+        summary=f"the report is signed, but its files are others: {'; '.join(problems)}",
+        checks=(*found.checks, check),
+        attestations=tuple(
+            replace(one, used=False, reason=Reason.SUBJECT_MISMATCH, detail="its files are others")
+            for one in found.attestations
+        ),
+    )
+
+
+def _changed(folder: Path, signed: dict[str, str]) -> Iterator[str]:
+    for name, digest in signed.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file() or path.is_symlink():
+            yield f"{name} is missing"
+        elif digest_of(path) != digest:
+            yield f"{name} is not the file that was signed"
+
+
+def _unsigned(folder: Path, signed: dict[str, str]) -> Iterator[str]:
+    """Yield the files that nobody signed. The list of checksums is followed in place of a signature."""
+    for path in sorted(folder.iterdir()):
+        if path.name == SUMS:
+            for line in path.read_text(errors="replace").splitlines():
+                digest, _, name = line.partition("  ")
+                other = folder / Path(name).name
+                if not other.is_file() or digest_of(other) != digest:
+                    yield f"{SUMS} has another checksum of {name}"
+        elif path.name not in signed and not _BUNDLE.fullmatch(path.name):
+            yield f"{path.name} was not signed"

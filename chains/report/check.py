@@ -1,0 +1,157 @@
+"""A report checked: it is counted again from its own rows, and compared with one that was made anew. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from chains.report.document.file import Document, canonical
+from chains.report.document.format import ROWS, Attestation
+from chains.report.gather.tally import Tally
+from chains.text import excerpt
+
+MOST = 1000
+"""Differences that are named; further ones are counted."""
+_LONGEST = 120
+_KEYS = ("uid", "digest", "signer", "namespace", "day", "id", "name", "log", "what")
+"""Members by which the entries of a list are named in a path, the first that all of them have."""
+_NOT_COMPARED = frozenset({"scope.tool.version", "scope.tool.digest", "scope.timeSource"})
+"""What may differ: another version of the program may count again, and says when by an option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that a report says, and what was found in its place. ``path`` names the member."""
+
+    path: str
+    said: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: the report says {self.said}, found {self.found}"
+
+
+class Differences:
+    """Differences, of which the first ones are kept."""
+
+    def __init__(self) -> None:
+        self.kept: list[Difference] = []
+        self.more = 0
+
+    def add(self, path: str, said: Any, found: Any) -> None:
+        """Add a difference."""
+        if len(self.kept) == MOST:
+            self.more += 1
+            return
+        self.kept.append(Difference(path, _shown(said), _shown(found)))
+
+    def __bool__(self) -> bool:
+        return bool(self.kept)
+
+
+def count_again(document: Document, into: Differences) -> None:
+    """Add what the report says otherwise than its own rows."""
+    tally = Tally()
+    attestations = document.attestations()
+    runs: dict[str, str] = {}
+    for run in document.runs():
+        label = f"runs[{run['uid'] or run['name']}]"
+        evidence: list[Attestation] = []
+        for digest in run["attestations"]:
+            found = next(attestations, None)
+            if found is None or (found["digest"], found["uid"]) != (digest, run["uid"]):
+                into.add(f"{label}.attestations", digest, found["digest"] if found else None)
+                break
+            evidence.append(found)
+        is_evidenced = run["state"] == "evidenced"
+        if is_evidenced and not any(one["result"] == "verified" for one in evidence):
+            into.add(f"{label}.state", run["state"], "no evidence that was verified")
+        tally.add(run, evidence)
+        if run["uid"]:
+            runs[run["uid"]] = run["state"]
+    if left := sum(1 for _ in attestations):
+        into.add("attestations", f"{left} more", "runs that name them")
+    for artifact in document.artifacts():
+        uid = artifact["uid"]
+        if uid and runs.get(uid) != artifact["state"]:
+            path = f"artifacts[{artifact['digest']} of {uid}].state"
+            into.add(path, artifact["state"], runs.get(uid, "no such run"))
+    _compare_counts(document, tally, into)
+
+
+def _compare_counts(document: Document, tally: Tally, into: Differences) -> None:
+    head = document.head
+    covered = tally.coverage()
+    wrong = sum(tally.counts[state] for state in ("failed", "missing", "unattestable"))
+    population = head["population"]
+    undecided = 4 if population["undecided"] or tally.counts["unknown"] else 0
+    code = 1 if wrong or population["imagesWithoutRun"] else undecided
+    pairs: list[tuple[str, Any, Any]] = [
+        ("counts", head["counts"], {name: tally.counts[name] for name in head["counts"]}),
+        ("coverage", head["coverage"], covered),
+        ("exitCode", head["exitCode"], code),
+        ("population.runs", population["runs"], tally.counts.total()),
+        ("population.finished", population["finished"], tally.finished),
+        ("population.digest", population["digest"], tally.digest()),
+        ("namespaces", head["namespaces"], tally.namespaces()),
+        ("days", head["days"], tally.days()),
+        ("namespaceDays", head["namespaceDays"], tally.namespace_days()),
+        ("reasons", head["reasons"], tally.reasons()),
+        ("levels", head["levels"], tally.level_counts()),
+    ]
+    for path, said, found in pairs:
+        _compare(path, said, found, into)
+    used = tally.signers.used()
+    for key in head["keys"]:
+        for member, found in used.pop(key["signer"], tally.signers.nothing()).items():
+            _compare(f"keys[{key['signer']}].{member}", key[member], found, into)  # type: ignore[literal-required]
+    for name in used:
+        into.add(f"keys[{name}]", None, "evidence that it signed")
+
+
+def compare(said: Document, found: Document, into: Differences) -> None:
+    """Add what a report says otherwise than one that was made anew."""
+    _compare("", said.head, found.head, into)
+    for name in ROWS:
+        for number, (first, second) in enumerate(zip_longest(said.rows(name), found.rows(name))):
+            if first != second:
+                named: Any = first or second
+                _compare(f"{name}[{_name_of(named, number)}]", first, second, into)
+
+
+def _compare(path: str, said: Any, found: Any, into: Differences) -> None:
+    if said == found or path in _NOT_COMPARED:
+        return
+    if isinstance(said, dict) and isinstance(found, dict):
+        for name in sorted(said.keys() | found.keys()):
+            _compare(f"{path}.{name}" if path else name, said.get(name), found.get(name), into)
+    elif isinstance(said, list) and isinstance(found, list):
+        for name, first, second in _paired(said, found):
+            _compare(f"{path}[{name}]", first, second, into)
+    else:
+        into.add(path, said, found)
+
+
+def _paired(said: list[Any], found: list[Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the entries of two lists that belong together, with the name of each."""
+    both = [*said, *found]
+    name = next((one for one in _KEYS if all(isinstance(each, dict) and one in each for each in both)), "")
+    first, second = ({each.get(name): each for each in one} if name else {} for one in (said, found))
+    if name and len(first) == len(said) and len(second) == len(found):
+        for key in dict.fromkeys((*first, *second)):
+            yield str(key), first.get(key), second.get(key)
+        return
+    for number, (one, other) in enumerate(zip_longest(said, found)):
+        yield str(number), one, other
+
+
+def _name_of(row: Any, number: int) -> str:
+    return str(row.get("uid") or row.get("digest") or row.get("name") or number)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return excerpt(value if isinstance(value, str) else canonical(value).decode(), _LONGEST)
