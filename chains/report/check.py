@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 from chains.report.document.file import Document, canonical
-from chains.report.document.format import ROWS, Attestation
+from chains.report.document.format import Attestation
 from chains.report.gather.tally import Tally
 from chains.text import excerpt
 
@@ -17,6 +19,8 @@ MOST = 1000
 _LONGEST = 120
 _KEYS = ("uid", "digest", "signer", "namespace", "day", "id", "name", "log", "what")
 """Members by which the entries of a list are named in a path, the first that all of them have."""
+_LAST = ("cited", "controls")
+"""Members that change with nearly every other one."""
 _NOT_COMPARED = frozenset({"scope.tool.version", "scope.tool.digest", "scope.timeSource"})
 """What may differ: another version of the program may count again, and says when by an option."""
 
@@ -112,13 +116,51 @@ def _compare_counts(document: Document, tally: Tally, into: Differences) -> None
 
 
 def compare(said: Document, found: Document, into: Differences) -> None:
-    """Add what a report says otherwise than one that was made anew."""
-    _compare("", said.head, found.head, into)
-    for name in ROWS:
-        for number, (first, second) in enumerate(zip_longest(said.rows(name), found.rows(name))):
-            if first != second:
-                named: Any = first or second
-                _compare(f"{name}[{_name_of(named, number)}]", first, second, into)
+    """Add what a report says otherwise than one that was made anew: counts first, controls last."""
+    names = sorted(said.head.keys() | found.head.keys(), key=lambda one: (one in _LAST, one))
+    for name in (one for one in names if one not in _LAST):
+        _compare(name, said.head.get(name), found.head.get(name), into)
+    for name in ("runs", "artifacts", "attestations"):
+        _compare_rows(name, said, found, into)
+    for name in _LAST:
+        _compare(name, said.head.get(name), found.head.get(name), into)
+
+
+def _compare_rows(name: str, said: Document, found: Document, into: Differences) -> None:
+    """Compare two lists entry by entry. Of each entry only a digest is kept, for the lists are long."""
+    known = {key: _digest(row) for key, row in _keyed(found.rows(name))}
+    wrong: dict[str, Any] = {}
+    for key, row in _keyed(said.rows(name)):
+        digest = known.pop(key, None)
+        if digest is None:
+            into.add(f"{name}[{key}]", row, None)
+        elif digest != _digest(row):
+            wrong[key] = row
+    if not wrong and not known:
+        return
+    for key, row in _keyed(found.rows(name)):
+        if key in wrong:
+            _compare(f"{name}[{key}]", wrong[key], row, into)
+        elif key in known:
+            into.add(f"{name}[{key}]", None, row)
+
+
+def _keyed(rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a list with what names them; a second entry of a name gets a number."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        parts = (
+            row.get("uid") or "",
+            row.get("digest") or "",
+            "" if row.get("uid") else row.get("name") or "",
+        )
+        name = " ".join(filter(None, parts))
+        seen[name] += 1
+        yield f"{name} ({seen[name]})" if seen[name] > 1 else name, row
+
+
+def _digest(row: Any) -> bytes:
+    return hashlib.sha256(canonical(row)).digest()
 
 
 def _compare(path: str, said: Any, found: Any, into: Differences) -> None:
@@ -145,10 +187,6 @@ def _paired(said: list[Any], found: list[Any]) -> Iterator[tuple[str, Any, Any]]
         return
     for number, (one, other) in enumerate(zip_longest(said, found)):
         yield str(number), one, other
-
-
-def _name_of(row: Any, number: int) -> str:
-    return str(row.get("uid") or row.get("digest") or row.get("name") or number)
 
 
 def _shown(value: Any) -> str:
