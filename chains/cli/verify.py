@@ -32,7 +32,7 @@ from chains.report.names import is_report
 from chains.terminal import say, terminal_width, write_json, write_text
 from chains.verify.criteria import Criteria, MissingError
 from chains.verify.render import WIDTH, many_to_text
-from chains.verify.targets import parse_target
+from chains.verify.targets import FileTarget, parse_target
 from chains.verify.verdict import Verification, many_to_json, worst
 from chains.verify.verifier import Verifier, verify_all
 from chains.verify.wanted_run import (
@@ -110,13 +110,21 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
 
 
 async def _verify_reports(options: Options, settings: Settings) -> list[Verification]:
-    from chains.cli.reports.verifying import as_target, verify_reports  # noqa: PLC0415 - reports alone need it
+    from chains.report.verifying import about_reports, verify_report  # noqa: PLC0415 - reports alone need it
 
     if not all(map(is_report, options.targets)):
         raise UsageError("reports and other targets are verified apart: they are signed about other things")
-    targets = [as_target(word) for word in options.targets]
-    criteria = criteria_of(options, settings, whom_to_trust(options, targets))
-    return await verify_reports(options.targets, options, settings, criteria)
+    if options.digest or options.blob:
+        raise UsageError("--digest and --blob belong to bundle files: a report is its own file")
+    # the same signers are asked for as for a bundle file
+    targets = [FileTarget(word, "bundle", b"", Path(word)) for word in options.targets]
+    criteria = about_reports(criteria_of(options, settings, whom_to_trust(options, targets)))
+    found = store_options(settings.config)
+    stores = [open_url(url, found) for url in dict.fromkeys(options.store or ())]
+    now = datetime.now(UTC)
+    revocations = revocations_of(options, settings.config)
+    async with Verifier(criteria, stores, clock=lambda: now, revocations=revocations) as verifier:
+        return [await verify_report(word, verifier) for word in options.targets]
 
 
 def criteria_of(options: Options, settings: Settings, trusted: Trusted) -> Criteria:

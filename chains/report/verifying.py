@@ -1,27 +1,19 @@
-"""``verify`` of a report: its signature, and that every file of it is the one that was signed."""
+"""A report verified: its signature, and that every file of it is the one that was signed."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from chains.assembly.stores import open_url, store_options
-from chains.assembly.workspace import Settings
-from chains.cli.arguments import Options
-from chains.cli.revocations import revocations_of
 from chains.documents.load import read_bytes
-from chains.errors import UsageError
 from chains.report.folder import digest_of
 from chains.report.names import REPORT, SUMS
 from chains.report.statement import PREDICATE
 from chains.verify.criteria import Criteria
 from chains.verify.reasons import Reason, Result
-from chains.verify.targets import FileTarget
 from chains.verify.verdict import Check, Verdict, Verification
 from chains.verify.verifier import Verifier
 
@@ -31,31 +23,16 @@ _LARGEST_REPORT = 512 * 1024 * 1024
 _CHECK = "files"
 
 
-def as_target(word: str) -> FileTarget:
-    """Return a report as a target, so that the same signers are asked for as for a bundle file."""
-    return FileTarget(word, "bundle", b"", Path(word))
+def about_reports(criteria: Criteria) -> Criteria:
+    """Return the criteria, with the predicate type of reports if they ask for none."""
+    return criteria if criteria.predicate_types else replace(criteria, predicate_types=(PREDICATE,))
 
 
-async def verify_reports(
-    words: Sequence[str], options: Options, settings: Settings, criteria: Criteria
-) -> list[Verification]:
-    """Verify reports: the bundles beside them, else the statements about them in the stores."""
-    if options.digest or options.blob:
-        raise UsageError("--digest and --blob belong to bundle files: a report is its own file")
-    if not options.predicate_type:
-        criteria = replace(criteria, predicate_types=(PREDICATE,))
-    now = datetime.now(UTC)
-    async with AsyncExitStack() as stack:
-        stores = []
-        for url in dict.fromkeys(options.store or ()):
-            stores.append(open_url(url, store_options(settings.config)))
-            stack.push_async_callback(stores[-1].close)
-        revocations = revocations_of(options, settings.config)
-        verifier = Verifier(criteria, stores, clock=lambda: now, revocations=revocations)
-        return [await _verify(word, verifier) for word in words]
+async def verify_report(word: str, verifier: Verifier[Verification]) -> Verification:
+    """Verify a report, named by its folder or document: each bundle beside it, else what the stores have.
 
-
-async def _verify(word: str, verifier: Verifier[Verification]) -> Verification:
+    Every file of the folder must be one that was signed. Raises :class:`InputError` for what cannot be read.
+    """
     folder, report, bundles = _read(word)
     found = [verifier.judge_bundle(data, ref=name, blob=report) for name, data in bundles]
     if not found:
