@@ -11,6 +11,8 @@ from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, FOLDER, Option, Options, config
 from chains.cli.cluster import whole_number
 from chains.cli.commands import Command
+from chains.cli.index.trusting import trust_options
+from chains.cli.web.verifying import trusting_of
 from chains.errors import UsageError
 from chains.index.database import DEFAULT, place_of
 from chains.terminal import say
@@ -30,6 +32,7 @@ def _web(options: Options) -> int:
     from chains.web.access.cookies import secret_of  # noqa: PLC0415
     from chains.web.access.gate import Gate  # noqa: PLC0415
     from chains.web.access.reading import read_access  # noqa: PLC0415
+    from chains.web.api.routes import api  # noqa: PLC0415
     from chains.web.application import application  # noqa: PLC0415 - its packages are an extra
     from chains.web.health import health_application  # noqa: PLC0415
     from chains.web.keys import HEALTH  # noqa: PLC0415
@@ -59,9 +62,12 @@ def _web(options: Options) -> int:
     # before there are several processes, which all have to know it
     secret = secret_of(access.session_key_file if access is not None else None)
 
+    trusting = trusting_of(options, found.index, settings)
+
     def build(source: Source) -> server.Application:
         gate = Gate(access, _access_log(options), secret=secret)
-        answering = application(source, found, viewers=gate.viewers(), extend=[gate.extend])
+        extend = [api(trusting), gate.extend]
+        answering = application(source, found, viewers=gate.viewers(), extend=extend)
         answering[HEALTH] = health_application(source, gate.metrics)
         return answering
 
@@ -148,6 +154,7 @@ web = Command(
             type=FILE,
         ),
         Option("--ledger", "the folder of a ledger to show", metavar="FOLDER", type=FOLDER),
+        *trust_options(),
         config("a chains-config, for its store settings"),
     ],
 )

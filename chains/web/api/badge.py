@@ -17,6 +17,7 @@ from chains.index.codes import Verdict
 from chains.index.query.answer import answered
 from chains.index.query.scope import View
 from chains.index.query.terms import Digest, Key, Query, Term
+from chains.web.api.problems import NOT_THERE, problem
 from chains.web.api.route import tagged
 from chains.web.keys import SOURCE
 from chains.web.viewer import VIEWER
@@ -34,7 +35,7 @@ async def badge(request: web.Request) -> web.Response:
     """Answer with the picture of an image. What may not be seen is unknown."""
     match = _VALUE.fullmatch(request.match_info["file"])
     if match is None:
-        raise web.HTTPNotFound
+        return problem(404, NOT_THERE)  # raised, it would become a page
     source, viewer = request.app[SOURCE], request[VIEWER]
     query = Query((Term(Key.IMAGE, Digest(match[1], "sha256")),))
 

@@ -1,0 +1,189 @@
+"""Whoever sees some namespaces gets the answers of a world in which there are no others: from every path there is."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from chains.index.codes import Role, Verdict
+from chains.index.database import Place
+from chains.verify.criteria import Criteria
+from chains.web.api.routes import api
+from chains.web.api.verify_now import Trusting
+from chains.web.application import application
+from chains.web.settings import WebSettings
+from chains.web.source import Source
+from chains.web.viewer import Viewer
+from signers.keys.public_key import load_public_keys
+from tests.testbed.sigstore_keys import public_pem
+from tests.unit.chains.index.query.index import Row, Run, sqlite_index
+from tests.unit.chains.web.api.asked import Told, get_all, routes_of
+
+SHOP = Viewer("alice", ("shop",))
+SHARED, BASE, ROCKET, NOWHERE = ("11" * 32, "22" * 32, "33" * 32, "44" * 32)
+SECRET_WORDS = (b"secret", b"rocket", b"mallory", ROCKET.encode(), b"5ec2e7")
+END = int(datetime(2026, 11, 20, tzinfo=UTC).timestamp())
+
+
+def row(number: int, namespace: str, name: str, **more: object) -> Row:
+    """An attestation of a run; both namespaces build one image from one base."""
+    usual: dict[str, object] = {
+        "subjects": (
+            (f"sha256:{SHARED}", f"registry.example/{name}"),
+            *([(f"sha256:{ROCKET}", "rocket")] if name == "rocket" else []),
+        ),
+        "materials": (
+            (f"sha256:{BASE}", Role.DEPENDENCY, "base"),
+            ("gitCommit:" + "ab" * 20, Role.SOURCE, f"https://git.example/{name}"),
+        ),
+        "tasks": (f"task-{name}",),
+    }
+    uid = f"{'5ec2e7' if namespace == 'secret' else '000000'}{number:02}-0000-4000-8000-000000000000"
+    return Row(
+        (f"5ec2e7{number:058x}" if namespace == "secret" else f"{number:064x}"),
+        Run(
+            uid,
+            namespace,
+            f"build-{name}-{number}",
+            pipeline=f"pipeline-{name}",
+            sender="mallory" if namespace == "secret" else "bob",
+            finished=END + number,
+        ),
+        "https://slsa.dev/provenance/v1",
+        builder=f"https://builder.example/{name}",
+        signer=f"SHA256:{name}",
+        finished=END + number,
+        namespace=namespace,
+        **(usual | more),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Place]:
+    """An index with another namespace in it, and the same without."""
+    own = [row(number, "shop", "shop") for number in range(1, 61)]
+    own += [row(number, "shop", "shop", verdict=Verdict.FAILED) for number in range(61, 65)]
+    others = [row(number, "secret", "rocket") for number in range(1, 91)]
+    others += [row(number, "secret", "rocket", verdict=Verdict.FAILED) for number in range(91, 95)]
+    others.append(row(95, "", "rocket"))
+    found = []
+    for name, listed in (("whole", [*own, *others]), ("own", own)):
+        folder = tmp_path_factory.mktemp(name)
+        found.append(sqlite_index(folder / "index.db", listed))
+    return found[0], found[1]
+
+
+def paths_of(app_routes: list[str]) -> Iterator[str]:
+    """Yield every path of the application with parameters that lead to own things, to others', and nowhere."""
+    values = {
+        "algorithm": ("sha256",),
+        "value": (SHARED, ROCKET, BASE, f"{1:064x}", f"5ec2e7{1:058x}", "ab" * 20),
+        "hex": ("ab" * 20, SHARED),
+        "uid": ("00000001-0000-4000-8000-000000000000", "5ec2e701-0000-4000-8000-000000000000"),
+        "name": ("shop", "secret", "pipeline-shop", "pipeline-rocket", "style.css"),
+        "id": ("SHA256:shop", "SHA256:rocket"),
+        "text": ("SHA256:shop", "SHA256:rocket"),
+        "signer": ("SHA256:shop", "SHA256:rocket"),
+        "file": (f"{SHARED}.svg", f"{ROCKET}.svg"),
+        "day": ("2026-11-20",),
+    }
+    for route in app_routes:
+        names = re.findall(r"\{([^}:]+)[^}]*\}", route)
+        for number in range(max((len(values.get(name, ("x",))) for name in names), default=1)):
+            path = route
+            for name in names:
+                known = values.get(name, ("x",))
+                path = re.sub(r"\{" + name + r"[^}]*\}", known[number % len(known)], path)
+            yield path
+    for query in (
+        "",
+        "rocket",
+        "sender:mallory",
+        f"digest:{ROCKET}",
+        f"input:{BASE}",
+        "namespace:secret",
+        "-namespace:shop",
+        f"image:sha256:{SHARED}",
+        "verdict:failed",
+        "name:build-*",
+        "5ec2e7000000",
+    ):
+        for start in ("/search?q=", "/search.json?q=", "/search.csv?q=", "/api/v1/search?limit=5&q="):
+            yield start + query.replace(":", "%3A").replace("*", "%2A")
+    yield from (
+        "/api/v1/gaps?limit=2",
+        "/api/v1/gaps?from=2026-11",
+        f"/api/v1/lineage/sha256/{SHARED}?depth=9",
+    )
+
+
+def asked_everywhere(place: Place, viewer: Viewer, paths: list[str], **more: Any) -> dict[str, Told]:
+    return dict(zip(paths, get_all(place, paths, viewer, **more), strict=True))
+
+
+def every_path(place: Place) -> list[str]:
+    app = application(Source(place), WebSettings(place), extend=[api(Trusting())])
+    return list(dict.fromkeys(paths_of(routes_of(app))))
+
+
+def told(answer: Told) -> object:
+    """What somebody can tell apart, without the time of a verification and the place of the test's index."""
+    body = re.sub(rb'"verifiedAt":"[^"]*"', b"", answer.body)
+    return answer.status, body, answer.headers.get("ETag", "") if b"verifiedAt" not in answer.body else ""
+
+
+def test_every_path_answers_as_if_there_were_no_other_namespaces(
+    places: tuple[Place, Place],
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    trusting = Trusting(Criteria(keys=load_public_keys(public_pem(key))))
+    paths = every_path(places[0])
+    whole = asked_everywhere(places[0], SHOP, paths, trusting=trusting)
+    own = asked_everywhere(places[1], SHOP, paths, trusting=trusting)
+    for path in paths:
+        assert told(whole[path]) == told(own[path]), path
+        shown = whole[path].body
+        for word in SECRET_WORDS:
+            # what was asked for is repeated; nothing else may have the words
+            if word.decode() not in path:
+                assert word not in shown, (path, word)
+    # the test sees something: own things are there, and others' are for who sees everything
+    every = asked_everywhere(places[0], Viewer("auditor", None), paths, trusting=trusting)
+    assert sum(told(every[path]) != told(whole[path]) for path in paths) > 10
+    assert any(b"rocket" in one.body for one in every.values())
+    assert sum(one.status == 200 for one in whole.values()) > 20
+    assert not [path for path, one in whole.items() if one.status >= 500 and "/verify/" not in path]
+
+
+def test_who_sees_nothing_is_told_of_nothing(places: tuple[Place, Place]) -> None:
+    paths = every_path(places[0])
+    answers = asked_everywhere(places[0], Viewer("bob", ()), paths)
+    for path, answer in answers.items():
+        for word in (*SECRET_WORDS, b"build-shop", b"registry.example/shop"):
+            if word.decode() not in path:
+                assert word not in answer.body, (path, word)
+
+
+def test_a_store_that_is_behind_because_of_others_tells_no_number(places: tuple[Place, Place]) -> None:
+    whole, _ = places
+    with closing(sqlite3.connect(whole.path)) as connection, connection:
+        connection.execute("INSERT INTO unread VALUES (1, 'secret/place', '', 'rocket', 0)")
+    try:
+        paths = every_path(whole)
+        for path, answer in asked_everywhere(whole, SHOP, paths).items():
+            if "rocket" not in path and "secret" not in path:
+                assert b"secret/place" not in answer.body, path
+        (told_all,) = get_all(whole, ["/api/v1/search"])
+        assert told_all.json["index"]["stores"][0]["unreadable"] == 1
+        (told_shop,) = get_all(whole, ["/api/v1/search"], SHOP)
+        assert told_shop.json["index"]["stores"][0]["unreadable"] is None
+    finally:
+        with closing(sqlite3.connect(whole.path)) as connection, connection:
+            connection.execute("DELETE FROM unread")
