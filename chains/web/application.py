@@ -15,7 +15,8 @@ from aiohttp.typedefs import Middleware
 
 from chains.web.cache import PAGES, PageCache
 from chains.web.failures import failures
-from chains.web.keys import SETTINGS, SOURCE
+from chains.web.files.beside import Files
+from chains.web.keys import FILES, SETTINGS, SOURCE
 from chains.web.pages import routes
 from chains.web.render.environment import environment
 from chains.web.settings import WebSettings
@@ -55,6 +56,7 @@ def application(
     )
     found[SOURCE] = source
     found[SETTINGS] = settings
+    found[FILES] = Files(settings)
     found[PAGES] = PageCache()
     routes.add(found)
     add_static(found)

@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from chains.web.keys import SOURCE
+from chains.web.keys import FILES, SOURCE
 from chains.web.viewer import VIEWER
 
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -76,11 +76,8 @@ def cached(handler: Handler) -> Handler:
 
     async def answer(request: web.Request) -> web.Response:
         viewer = request[VIEWER]
-        key = (
-            request.raw_path,
-            viewer.namespaces,
-            await request.app[SOURCE].generation(),
-        )
+        state = f"{await request.app[SOURCE].generation()} {await request.app[FILES].state()}"
+        key = (request.raw_path, viewer.namespaces, state)
         pages = request.app[PAGES]
         page = pages.get(key)
         if page is None:

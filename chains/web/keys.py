@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from chains.web.files.beside import Files
 from chains.web.settings import WebSettings
 from chains.web.source import Source
 
@@ -14,3 +15,5 @@ SOURCE: Final = web.AppKey("source", Source)
 SETTINGS: Final = web.AppKey("settings", WebSettings)
 HEALTH: Final = web.AppKey("health", web.Application)
 """The application of the health port, for the process that serves both."""
+FILES: Final = web.AppKey("files", Files)
+"""What is read from files beside the index."""

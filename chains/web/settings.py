@@ -17,7 +17,8 @@ class WebSettings:
 
     ``audits`` are files or folders with results of ``chains audit --output json``, ``reports`` and
     ``policies`` are folders or files. ``ledger`` is the folder of a ledger, whose days ``ledger_keys`` may
-    sign. ``health_port`` is for probes and metrics; 0: none.
+    sign. ``health_port`` is for probes and metrics; 0: none. ``records`` are files or folders with exported
+    runs.
     """
 
     index: Place
@@ -28,6 +29,7 @@ class WebSettings:
     audits: Sequence[Path] = ()
     reports: Sequence[Path] = ()
     policies: Sequence[Path] = ()
+    records: Sequence[Path] = ()
     ledger: Path | None = None
     ledger_keys: Sequence[ListedKey] = ()
     store_options: StoreOptions = field(default_factory=StoreOptions)

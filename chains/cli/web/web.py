@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chains.assembly.stores import store_options
+from chains.assembly.trust import open_listed_keys
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, FOLDER, Option, Options, config
 from chains.cli.cluster import whole_number
@@ -50,7 +51,9 @@ def _web(options: Options) -> int:
         audits=tuple(map(Path, options.audit_result)),
         reports=tuple(map(Path, options.reports)),
         policies=tuple(map(Path, options.policy)),
+        records=tuple(map(Path, options.runs)),
         ledger=Path(options.ledger) if options.ledger else None,
+        ledger_keys=open_listed_keys(options.ledger_key, settings.config) if options.ledger_key else (),
         store_options=store_options(settings.config),
     )
 
@@ -155,6 +158,20 @@ web = Command(
         ),
         Option("--ledger", "the folder of a ledger to show", metavar="FOLDER", type=FOLDER),
         *trust_options(),
+        Option(
+            "--ledger-key",
+            "a public key that may sign the days of the ledger; may be repeated",
+            repeatable=True,
+            metavar="PUB",
+            type=FILE,
+        ),
+        Option(
+            "--runs",
+            "exported runs, or a folder of them: their tasks are drawn; may be repeated",
+            repeatable=True,
+            metavar="PATH",
+            type=FILE,
+        ),
         config("a chains-config, for its store settings"),
     ],
 )

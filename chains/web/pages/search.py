@@ -26,11 +26,6 @@ _MOST_VALUES: Final = 6
 _NO_FACETS_BEFORE: Final = 2
 
 
-async def start(request: web.Request) -> web.Response:
-    """Show the first page."""
-    return await results(request)
-
-
 async def results(request: web.Request) -> web.Response:
     """Show what fits a query."""
     source, viewer = request.app[SOURCE], request[VIEWER]
@@ -51,8 +46,8 @@ async def results(request: web.Request) -> web.Response:
         state=answer.state,
         search=text,
         exports=(
-            ("CSV", "/search.csv?" + paths.search(canonical).partition("?")[2]),
-            ("JSON", "/search.json?" + paths.search(canonical).partition("?")[2]),
+            ("CSV", paths.export(canonical, "csv")),
+            ("JSON", paths.export(canonical, "json")),
         ),
         answer=answer,
         chips=[(term.words, paths.search(_without(query, term))) for term in query.terms],

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from chains.web.render import paths, text, words
+from storage.redacted_url import shown as without_secrets
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -39,6 +40,9 @@ def environment() -> Environment:
         web_link=text.web_link,
         slug=text.slug,
         quoted=paths.quoted,
+        secretless=without_secrets,
+        calendar=text.calendar,
+        fact_words=words.fact_words,
         level_word=words.level_word,
         level_sentence=words.level_sentence,
         type_name=words.type_name,

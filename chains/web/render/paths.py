@@ -65,6 +65,31 @@ def search(query: str, **more: str) -> str:
     return "/search?" + urlencode({"q": query, **{key: value for key, value in more.items() if value}})
 
 
+def copy_of(digest: str, copy: str) -> str:
+    """Return the download of a stored copy of an attestation, by the SHA-256 of its bytes."""
+    return f"{attestation(digest)}/copy/{segment(copy.partition(':')[2])}"
+
+
+def report(label: str) -> str:
+    """Return the page of a report."""
+    return f"/reports/{segment(label)}" if segment(label) else ""
+
+
+def report_file(label: str, file: str) -> str:
+    """Return the download of a file of a report."""
+    return f"{report(label)}/{segment(file)}" if report(label) and segment(file) else ""
+
+
+def controls(framework: str, label: str) -> str:
+    """Return the page of the controls of a framework in a report."""
+    return f"/controls/{segment(framework)}?" + urlencode({"report": label}) if segment(framework) else ""
+
+
+def export(query: str, form: str) -> str:
+    """Return the path of what fits a query as a file, ``csv`` or ``json``."""
+    return f"/search.{form}?" + urlencode({"q": query})
+
+
 def quoted(text: str) -> str:
     """Return a value as a query takes it, in quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -82,7 +107,7 @@ def link(path: str, label: object, kind: str = "") -> Markup:
 
 def digest_link(path: str, digest: str) -> Markup:
     """Return a link with the beginning of a digest; the whole one is its title."""
-    label = Markup("<code>{}</code>").format(name(short(digest)))
+    label = Markup('<code class="short">{}</code>').format(name(short(digest)))
     if not path:
         return label
     return Markup('<a href="{}" title="{}">{}</a>').format(path, digest[:200], label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -90,6 +90,11 @@ def day(value: object) -> str:
     """Return the day of a time: ``1 Oct 2026``."""
     found = moment(value)
     return f"{found.day} {found:%b %Y}" if found else "not known"
+
+
+def calendar(value: date) -> str:
+    """Return a day of the calendar: ``1 Oct 2026``."""
+    return f"{value.day} {value:%b %Y}"
 
 
 def duration(seconds: float | None) -> str:

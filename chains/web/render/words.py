@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from chains.index.codes import Level, Outcome, Verdict
@@ -39,6 +40,7 @@ _STATES: Final = {
     Verdict.FAILED: ("bad", "Not confirmed"),
     Verdict.INDETERMINATE: ("unsure", "Undecided"),
 }
+_SHORT_KEY: Final = 18
 _IDENTITY: Final = re.compile(r"(?P<identity>.+) \(issuer (?P<issuer>.+)\)", re.DOTALL)
 
 
@@ -71,3 +73,15 @@ def signer_words(signer: str) -> tuple[str, str, str]:
     """Return what a signer is (``key`` or ``identity``), its name, and who issued the identity."""
     match = _IDENTITY.fullmatch(signer)
     return ("identity", match["identity"], match["issuer"]) if match else ("key", signer, "")
+
+
+def short_signer(who: str) -> str:
+    """Return the beginning of a key's fingerprint; an identity as it is."""
+    return f"{who[:_SHORT_KEY]}…" if who.startswith("SHA256:") and len(who) > _SHORT_KEY else who
+
+
+def fact_words(fact: object) -> str:
+    """Return a fact of a report in words: its text, or its members one after the other."""
+    if not isinstance(fact, Mapping):
+        return str(fact)
+    return ", ".join(f"{name}: {value}" for name, value in fact.items() if value not in (None, "", []))
