@@ -56,20 +56,6 @@ def open_listed_keys(
         raise UsageError(f"key {', '.join(map(shown_reference, paths))}: {error}") from error
 
 
-def key_services(paths: Sequence[str], config: Config | None = None) -> dict[str, str]:
-    """Return by key id which kind of key service or device gave a public key, for references to one.
-
-    The service or device that gives the public half holds the private key. Raises :class:`UsageError` as
-    :func:`open_public_keys` does.
-    """
-    return {
-        one.key.keyid: scheme
-        for path in paths
-        if (scheme := scheme_of(path)) != "file" and path.partition("://")[0] not in SCHEMES
-        for one in open_listed_keys([path], config)
-    }
-
-
 def _is_private(path: str) -> bool:
     file = Path(path.removeprefix("file://"))
     return file.is_file() and b"PRIVATE KEY-----" in read_file(file, MAX_PEM_BYTES)

@@ -72,6 +72,10 @@ report = WorkingGroup(
             "chains.cli.reports.check:check",
             "compute every count of a report again, and name each difference",
         ),
+        "controls": (
+            "chains.cli.reports.controls:controls",
+            "list controls and facts, or tell everything wrong with control maps",
+        ),
     },
     parameters=[
         *gathering_options(),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from typing import Any
 
+import click
 import jsonschema_rs
+import pytest
 
+from chains.cli.main import program
+from chains.report.controls.facts import FACTS
 from chains.report.controls.load import own_maps
 from chains.report.controls.rows import add_controls
 from chains.report.document.file import Document, write_document
@@ -80,3 +85,31 @@ def test_an_open_period_leaves_the_option_out() -> None:
     queries = {fact["query"] for one in document.head["controls"] for fact in one["facts"]}
     assert not any("{" in one or "--from" in one or "--to " in one or "from:" in one for one in queries)
     assert "chains search 'type:provenance verdict:verified'" in queries
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_command_of_each_fact_is_one_of_ours_with_options_that_exist(name: str) -> None:
+    check(FACTS[name].query)
+
+
+def test_the_commands_of_own_maps_exist() -> None:
+    queries = [query for one in own_maps() for control in one.controls for query in control.queries]
+    assert queries
+    for query in queries:
+        check(query)
+
+
+def check(query: str) -> None:
+    """Parse a command as the command line does, and carry nothing out."""
+    words = shlex.split(query.replace("{from}", "2026-10-01").replace("{to}", "2026-11-01"))
+    assert words.pop(0) == "chains"
+    command: click.Command = program
+    while words:
+        with command.make_context("chains", list(words)) as context:
+            if not isinstance(command, click.Group) or not (
+                rest := [*context._protected_args, *context.args]
+            ):
+                return
+            _, found, words = command.resolve_command(context, rest)
+            assert found is not None
+            command = found
