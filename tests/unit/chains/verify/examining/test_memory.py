@@ -13,9 +13,9 @@ from chains.verify.criteria import Criteria
 from chains.verify.evidence import Examined, examine
 from chains.verify.examining import every, memory
 from chains.verify.examining.memory import Examinations
-from chains.verify.reasons import Reason
+from chains.verify.reasons import Reason, Result
 from chains.verify.subject import DigestWanted
-from chains.verify.verdict import Verdict, Verification
+from chains.verify.verdict import Check, Verdict, Verification
 from chains.verify.verifier import Verifier
 from signers.keys.keyset import ListedKey
 from storage.record import Evidence
@@ -235,3 +235,51 @@ def test_the_bytes_of_evidence_are_not_held() -> None:
     (kept,) = known._kept.values()
     assert kept.examined.evidence.data == b""
     assert kept.criteria is by
+
+
+def test_the_estimate_of_memory_counts_payload_values_checks_and_what_comes_beside_it() -> None:
+    by, wanted = criteria(), DigestWanted({"sha256": HEX})
+
+    def of(text: str, **beside: Any) -> Examined:
+        one = replace(form_b(provenance(predicate={"x": text})), **beside)
+        return examine(one, by, wanted, now=NOW)
+
+    plain = of("")
+    size = memory._size(plain)
+    assert memory._size(of("x" * 100)) == size + 2 * 100
+    assert memory._size(of("", annotations={"note": "12345"})) == size + 256 + 4 * 9
+    further = Check("further", Result.PASS, "x" * 10, "y" * 20)
+    assert memory._size(replace(plain, checks=(*plain.checks, further))) == size + 160 + 30
+    nothing = replace(plain, authentic=None, checks=(), evidence=memory._NOTHING)
+    assert memory._size(nothing) == 1024 + 120
+
+
+def test_what_is_exactly_as_large_as_it_may_be_is_remembered() -> None:
+    by, wanted = criteria(), DigestWanted({"sha256": HEX})
+    one = form_b(provenance())
+    made = examine(one, by, wanted, now=NOW)
+    known = Examinations(2 * memory._size(made))
+    for number in (1, 2):
+        known.keep(number, made, by, NOW)
+    assert (len(known), known._left) == (2, 0)
+    alone = Examinations(memory._size(made))
+    alone.keep(1, made, by, NOW)
+    assert len(alone) == 1
+    beside = replace(one, signature=b"x" * memory.LONGEST)
+    known = Examinations()
+    known.keep(1, examine(beside, by, wanted, now=NOW), by, NOW)
+    assert len(known) == 1
+    assert made.authentic is not None
+    for longer, kept in ((0, 2), (1, 2)):
+        payload = b"1" * (memory.LARGEST + longer)
+        known.keep(2 + longer, replace(made, authentic=replace(made.authentic, payload=payload)), by, NOW)
+        assert len(known) == kept
+
+
+def test_an_examination_counts_from_its_own_time_on() -> None:
+    by, one = sigstore.by_key(), sigstore.golden("key-v2", "bundle")
+    known = Examinations()
+    made = examine(one, by, DigestWanted({"sha256": HEX}), now=sigstore.NOW)
+    known.keep(1, made, by, sigstore.NOW)
+    assert known.find(1, one, by, sigstore.NOW) == made
+    assert known.find(1, one, by, sigstore.NOW - timedelta(seconds=1)) is None
