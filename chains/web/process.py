@@ -48,7 +48,7 @@ def check_address(host: str, *, has_access: bool) -> None:
     if not has_access and not is_loopback(host):
         raise UsageError(
             f"--host {host}: others reach this address, and nobody is asked who they are: pass --access FILE "
-            "(see docs/web.md), or leave --host out"
+            "(see docs/access.md), or leave --host out"
         )
 
 

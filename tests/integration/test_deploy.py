@@ -812,6 +812,29 @@ def test_the_api_server_takes_every_manifest_of_an_overlay_and_its_pod(
     api_server.request("POST", path, pod)
 
 
+def test_the_api_server_takes_the_evidence_browser_and_its_pod_where_security_is_restricted(
+    api_server: ApiServer,
+) -> None:
+    manifests = build(DEPLOY / "web")
+    for manifest in manifests:
+        apply(api_server, manifest)
+    (workload,) = (each for each in manifests if each["kind"] == "Deployment")
+    pod = {"apiVersion": "v1", "kind": "Pod", **json.loads(json.dumps(workload["spec"]["template"]))}
+    pod["metadata"]["name"] = "probe"
+    path = "/api/v1/namespaces/chains-web/pods?dryRun=All&fieldValidation=Strict"
+    api_server.request("POST", path, pod)
+    del pod["spec"]["containers"][0]["securityContext"]["capabilities"]
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        api_server.request("POST", path, pod)
+    # and its account may do nothing
+    token = api_server.service_account_token("chains-web", "chains-web")
+    for verb, resource in (("get", "/secrets"), ("list", "/pods"), ("list", "tekton.dev/taskruns")):
+        assert not may(api_server, token, verb, resource, "chains-web"), resource
+    for manifest in reversed(manifests):
+        if manifest["kind"] != "Namespace":
+            api_server.request("DELETE", path_of(api_server, manifest))
+
+
 def test_the_api_server_knows_every_kind_but_those_of_two_operators(api_server: ApiServer) -> None:
     unknown = set()
     for folder in sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml")):

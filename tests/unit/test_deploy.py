@@ -129,6 +129,8 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "overlays/namespaced",
         "overlays/s3",
         "overlays/tenant-credentials",
+        "overlays/web-monitoring",
+        "web",
     ]
 
 
