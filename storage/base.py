@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self
 
 from storage.errors import StoreRejected
 from storage.limits.circuits import Circuits
+from storage.locks import Doomed, LockState, ObjectLock, Protection, Removed
 from storage.parts import Part, read_each
-from storage.record import Findings, ListedRun, Origin, Platform, Record, Stored
+from storage.record import Evidence, Findings, ListedRun, Origin, Platform, Record, Stored
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -70,6 +72,12 @@ def checked_format(options: StoreOptions) -> None:
     if options.encoding_format not in known:
         named = f"unknown storage.oci.encoding-format {options.encoding_format!r}"
         raise StoreRejected(f"{named}: expected one of {', '.join(known)}")
+
+
+async def _nothing() -> AsyncIterator[Removed]:
+    nothing: tuple[Removed, ...] = ()
+    for one in nothing:
+        yield one
 
 
 class Store(ABC):
@@ -187,6 +195,47 @@ class Store(ABC):
         """
         del is_known
         return self.scan()
+
+    async def protection(self) -> Protection:
+        """Return how the store as a whole protects what it has. Raises :class:`StoreError`."""
+        return Protection(LockState.UNKNOWN, "this program cannot ask this store for locks")
+
+    async def locks(self, evidence: Evidence, subjects: Sequence[str] = ()) -> tuple[ObjectLock, ...]:
+        """Return every object that a piece of evidence consists of or is found by, with its lock.
+
+        ``subjects`` are ``algorithm:hex`` of what the evidence is about: a store may have objects that lead
+        from them to it. Locks are read from the store now. Raises :class:`StoreError`.
+        """
+        del subjects
+        found = await self.protection()
+        return (ObjectLock(evidence.location, state=found.state, detail=found.detail),)
+
+    async def lengthen(self, lock: ObjectLock, mode: str, until: datetime | None, *, hold: bool) -> None:
+        """Lock an object in this mode until this time, and with ``hold`` set a legal hold; None: no change.
+
+        A lock never becomes shorter or weaker, and no legal hold is lifted. Raises :class:`StoreError`.
+        """
+        del lock, mode, until, hold
+        raise StoreRejected(f"{self.url} has no locks that this program can set")
+
+    can_delete = False
+    """Whether :meth:`delete` can delete evidence."""
+
+    async def delete(self, pieces: Sequence[Doomed]) -> list[str]:
+        """Delete evidence with everything that belongs or leads to it. Return why each is still there.
+
+        The reason is empty for a piece that is gone, also if it was gone before: what an earlier call left
+        undone is done. A lock is never lifted; a piece of which an object is locked stays whole. Never raises
+        :class:`StoreError`. Only who wrote and stored a record of it before may call this.
+        """
+        return [f"{self.url}: evidence here cannot be deleted by this program"] * len(pieces)
+
+    def removed(self) -> AsyncIterator[Removed]:
+        """Yield the evidence that was deleted, as far as the store still knows that; nothing if it does not.
+
+        Raises :class:`StoreError`.
+        """
+        return _nothing()
 
     async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
         """Make every record put so far findable.

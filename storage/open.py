@@ -12,7 +12,7 @@ from storage.redacted_url import secrets_in, shown, without
 STORES = {
     "oci-layout": "storage.layout.store:LayoutStore",
     "oci": "storage.oci.store:RegistryStore",
-    "file": "storage.filesystem:FileStore",
+    "file": "storage.filesystem.store:FileStore",
     "s3": "storage.s3.store:S3Store",
     "gcs": "storage.gcs.store:GcsStore",
     "mongo": "storage.docdb.mongo:MongoStore",

@@ -44,6 +44,7 @@ LONGEST_FIRST = (
     "tests/integration/test_upgrade.py",
     "tests/integration/test_traces.py",
     "tests/contract/test_index.py",
+    "tests/integration/test_retention.py",
 )
 """Groups of more than half a minute, the longest first, so that all processes end at about the same time."""
 

@@ -14,7 +14,13 @@ from chains.audit.ledger.stored import KIND as LEDGER
 from chains.audit.ledger.stored import predicate_type_of
 from chains.audit.population.known import Difference, Gap, KnownRun, Population, Source
 from chains.audit.population.sighting import KINDS
-from chains.statements.statement import LEDGER_DAY, PERIOD_REPORT, PERIOD_REPORT_KIND
+from chains.statements.statement import (
+    DISPOSITION,
+    DISPOSITION_KIND,
+    LEDGER_DAY,
+    PERIOD_REPORT,
+    PERIOD_REPORT_KIND,
+)
 from chains.tekton.raw import parse_time, text_at
 from chains.text import count, rfc3339
 from chains.verify.search import searched
@@ -85,6 +91,8 @@ async def compare(
     audit.strays = await _strays(listing, population, judge, audit)
     audit.gaps = list(open_gaps(population.sources, period))
     _compare_sources(chosen, population)
+    if judge.dispositions is not None:
+        audit.problems += dict.fromkeys(judge.dispositions.problems)
     audit.differences, audit.more_differences = population.differences, population.more_differences
     return audit
 
@@ -154,7 +162,7 @@ async def _strays(
 ) -> list[Stray]:
     """Return the evidence whose run no source knows, each verified by its UID.
 
-    Days of a ledger that lie in the same store are about no run, and only counted. Reports are about no run,
+    Days of a ledger and disposition records that lie in the same store are about no run, and only counted. Reports are about no run,
     either, and not told: making a report must not change the next one.
     """
     named = {(one.namespace, one.name) for one in audit.runs if one.why is Why.CHILD_BY_NAME}
@@ -175,6 +183,9 @@ async def _strays(
     if days := others[LEDGER_DAY]:
         told = count(days, "signed day of a ledger is", "signed days of a ledger are")
         audit.notes.append(f"{told} in the stores; `chains ledger verify --against STORE` compares them")
+    if records := others[DISPOSITION]:
+        told = count(records, "disposition record is", "disposition records are")
+        audit.notes.append(f"{told} in the stores; `chains retention check` verifies them")
     if left:
         audit.problems.append(f"{left:,} further runs with evidence that no source knows are not listed")
     return sorted(found, key=lambda one: (one.finished, one.label, one.uid))
@@ -186,12 +197,12 @@ async def _about_no_run(uid: str, listed: _Listed) -> str:
     Whoever can write to the store can call evidence of a run so: its own bytes are asked. A store that does
     not answer shows nothing; the verification that follows says so.
     """
-    if listed.run.origin.kind not in {LEDGER, PERIOD_REPORT_KIND, ""}:
+    if listed.run.origin.kind not in {LEDGER, PERIOD_REPORT_KIND, DISPOSITION_KIND, ""}:
         return ""
     async with searched((listed.store,), (), uid) as found:
         types = set(map(predicate_type_of, found.evidence))
         is_whole = len(types) == 1 and not found.skipped and not found.errors
-        return types.pop() if is_whole and types <= {LEDGER_DAY, PERIOD_REPORT} else ""
+        return types.pop() if is_whole and types <= {LEDGER_DAY, PERIOD_REPORT, DISPOSITION} else ""
 
 
 async def _stray(uid: str, listed: _Listed, sources: Sequence[Source], judge: Judge) -> Stray:

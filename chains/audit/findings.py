@@ -18,7 +18,7 @@ _LONGEST = 300
 
 
 class State(StrEnum):
-    """What became of a run. All but the last two count for the coverage."""
+    """What became of a run. All but the last three count for the coverage."""
 
     EVIDENCED = "evidenced"
     """Its evidence verifies now."""
@@ -32,6 +32,8 @@ class State(StrEnum):
     """It could not be decided."""
     SKIPPED = "skipped"
     """The configuration leaves it out."""
+    DISPOSED = "disposed"
+    """Its evidence was deleted when its retention was over: a signed disposition record says so."""
     OPEN = "open"
     """It has not ended, or was deleted before its end."""
 
@@ -54,6 +56,7 @@ class Why(StrEnum):
     MARKED_WITHOUT_EVIDENCE = "marked_without_evidence"
     DELETED_WITHOUT_EVIDENCE = "deleted_without_evidence"
     EVIDENCE_GONE = "evidence_gone"
+    DISPOSED = "disposed"
     FINALIZER_STRIPPED = "finalizer_stripped"
     CHILD_UNKNOWN = "child_unknown"
     NOT_DESCRIBABLE = "not_describable"
@@ -230,6 +233,7 @@ class Audit:
             lines.append(f"Not whole: {'; '.join(self.undecided)}.")
         beside = [
             f"{counts[State.SKIPPED]:,} left out by the configuration" if counts[State.SKIPPED] else "",
+            f"{counts[State.DISPOSED]:,} disposed of with a record" if counts[State.DISPOSED] else "",
             f"{counts[State.OPEN]:,} not ended, or deleted before the end" if counts[State.OPEN] else "",
         ]
         if any(beside):
@@ -262,6 +266,7 @@ def percent(share: Fraction) -> str:
 def wrong_first(runs: Iterable[Judged]) -> list[Judged]:
     """Return runs ordered by state, the worst first, then by time and name."""
     order = {
-        state: number for number, state in enumerate((*_WORST, State.SKIPPED, State.OPEN, State.EVIDENCED))
+        state: number
+        for number, state in enumerate((*_WORST, State.DISPOSED, State.SKIPPED, State.OPEN, State.EVIDENCED))
     }
     return sorted(runs, key=lambda one: (order[one.state], one.finished, one.label, one.uid))

@@ -15,6 +15,7 @@ from typing import Any
 from chains.audit.findings import Judged, State, Why
 from chains.audit.policies import refusal
 from chains.audit.population.known import KnownRun, Population
+from chains.audit.retention.dispositions import Dispositions
 from chains.config.parse import Config
 from chains.config.selection import is_age
 from chains.errors import InputError
@@ -50,7 +51,8 @@ class Judge:
     """Judges the runs of a population. ``config`` says which runs the configuration leaves out.
 
     Without a configuration nothing is left out. Images of a run must pass the ``policy``, too, if a document
-    of it is for them. Any number of runs may be judged at the same time.
+    of it is for them. A run without evidence was disposed of if one of the ``dispositions`` names it. Any
+    number of runs may be judged at the same time.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Judge:
         config: Config | None,
         now: datetime,
         policy: Policy | None = None,
+        dispositions: Dispositions | None = None,
     ) -> None:
         self.verifier, self._population = verifier, population
         self._config, self._now, self._policy = config, now, policy
+        self.dispositions = dispositions
         self.places = tuple(store.url for store in verifier.stores)
         self._blind = [store.url for store in verifier.stores if not finds_runs(store)]
 
@@ -85,7 +89,8 @@ class Judge:
         found = await self._verify(run, snapshot)
         answer = self._of_verification(found, is_compared=snapshot is not None)
         if answer.state is State.MISSING:
-            answer = self._without_evidence(run, raw, problem) or answer
+            disposed = await self._disposed(run)
+            answer = disposed or self._without_evidence(run, raw, problem) or answer
         elif answer.state is State.EVIDENCED and snapshot is not None and self._policy is not None:
             refused = await refusal(self._policy, snapshot, self.verifier.stores, self._now)
             answer = Answer(*refused) if refused is not None else answer
@@ -192,6 +197,11 @@ class Judge:
             words = f"no source has the whole run, and these stores cannot be searched by UID: {blind}"
             return Answer(State.UNKNOWN, Why.STORE_NOT_BY_RUN, words)
         return Answer(State.MISSING, Why.NO_EVIDENCE, "no store has evidence of this run")
+
+    async def _disposed(self, run: KnownRun) -> Answer | None:
+        """Return what a disposition record that counts says about a run, None without one."""
+        found = await self.dispositions.of_run(run.uid) if self.dispositions is not None else None
+        return None if found is None else Answer(State.DISPOSED, Why.DISPOSED, found.words)
 
     def _without_evidence(self, run: KnownRun, raw: Mapping[str, Json] | None, problem: str) -> Answer | None:
         """Return why a finished run has no evidence, as far as something is known about it."""

@@ -24,6 +24,7 @@ _CASES: Mapping[State, str] = {
     State.UNATTESTABLE: "failure",
     State.UNKNOWN: "error",
     State.SKIPPED: "skipped",
+    State.DISPOSED: "skipped",
     State.OPEN: "skipped",
 }
 
@@ -143,7 +144,7 @@ def to_junit(audit: Audit) -> Iterator[str]:
         "tests": str(sum(counts.values()) + len(others)),
         "failures": str(wrong),
         "errors": str(unsure),
-        "skipped": str(counts[State.SKIPPED] + counts[State.OPEN]),
+        "skipped": str(sum(counts[state] for state, kind in _CASES.items() if kind == "skipped")),
     }
     yield '<?xml version="1.0" encoding="utf-8"?>'
     yield f"<testsuite{''.join(f' {name}={quoteattr(text)}' for name, text in attributes.items())}>"

@@ -171,17 +171,30 @@ def _fail(found: Reverified, store: Store, location: str, digest: str, reason: s
         found.broken.append(Broken(store.url, location, digest, reason, excerpt(words, _LONGEST)))
 
 
-def _judge(
-    evidence: Evidence, store: Store, verifier: Verifier, found: Reverified, untimed: Counter[str]
-) -> None:
-    search = Search((evidence,))
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One piece of evidence and what verification says about it; ``reason`` is empty if it verifies."""
+
+    evidence: Evidence
+    attestation: Attestation | None
+    reason: str = ""
+    words: str = ""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is unchanged and signed by somebody trusted."""
+        return not self.reason
+
+
+def examine(evidence: Evidence, verifier: Verifier, now: datetime) -> Examined:
+    """Return whether a piece is unchanged and signed by somebody trusted, whatever it is about."""
     case = Case(
         Target(evidence.location),
         _Anything(),
         verifier.criteria,
         (),
-        found.at,
-        search,
+        now,
+        Search((evidence,)),
         False,
         verifier.revocations,
     )
@@ -190,7 +203,17 @@ def _judge(
     wrong = _why_not(answer, one)
     if wrong is not None or one is None or one.signed_by is None:
         reason, words = wrong or ("not_an_attestation", answer.summary)
-        _fail(found, store, evidence.location, evidence.digest, reason, words)
+        return Examined(evidence, one, reason, words)
+    return Examined(evidence, one)
+
+
+def _judge(
+    evidence: Evidence, store: Store, verifier: Verifier, found: Reverified, untimed: Counter[str]
+) -> None:
+    examined = examine(evidence, verifier, found.at)
+    one = examined.attestation
+    if not examined.is_right or one is None or one.signed_by is None:
+        _fail(found, store, evidence.location, evidence.digest, examined.reason, examined.words)
         return
     found.verified += 1
     signer = one.signed_by

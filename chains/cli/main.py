@@ -87,6 +87,10 @@ _COMMANDS = {
         "audit.ledger.commands:ledger",
         "verify and show the ledger of runs, and prove that it has one",
     ),
+    "retention": (
+        "retention.retention:retention",
+        "say what evidence must be kept until when, whether its lock says so, and what may go",
+    ),
     "config": ("config:config", "work with configurations"),
     "completion": ("completion:completion", "print the script that completes commands in a shell"),
 }

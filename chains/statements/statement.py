@@ -30,6 +30,10 @@ PERIOD_REPORT = "https://provenance.chains/period-report/v1"
 """The predicate type of the statement about the files of a report, which is about no run."""
 PERIOD_REPORT_KIND = "report"
 """The kind of its origin in stores, where runs have ``taskrun``."""
+DISPOSITION = "https://provenance.chains/disposition/v1"
+"""The predicate type of a record of evidence that was deleted."""
+DISPOSITION_KIND = "disposition"
+"""The kind of its origin in stores."""
 MAX_SUBJECTS = 1024
 """The most subjects that Sigstore's verifiers accept."""
 

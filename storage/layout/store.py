@@ -17,7 +17,7 @@ Blobs from 1 MiB, flushes, and searches that are not small run in threads (``sea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,11 +41,13 @@ from storage.formats.manifests import (
 )
 from storage.layout.blobs import Blobs
 from storage.layout.commit import TAG, Batch, commit, tagged
+from storage.layout.deletion import delete_all
 from storage.layout.find import find_digest, find_run, list_runs, place_of, read_some
 from storage.layout.index import Index, IndexFile
 from storage.layout.lookup import SUBJECT
 from storage.layout.searches import Question, Searches
 from storage.limits.single_flight import InFlight
+from storage.locks import FOLDER_PROTECTION, Doomed, Protection
 from storage.parts import Part
 from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
 
@@ -109,6 +111,24 @@ class LayoutStore(Store):
         for run in await self._look(lambda index, _: list_runs(index)):
             if run.ended_within(since, until):
                 yield run
+
+    can_delete = True
+
+    async def delete(self, pieces: Sequence[Doomed]) -> list[str]:
+        """Delete evidence from manifests, index and blobs; see :meth:`Store.delete`."""
+        try:
+            await self.flush()
+            self._mine.clear()  # what this store wrote must not be written again when it is missing
+            self._index = None
+            return await asyncio.to_thread(
+                delete_all, self._file, self._blobs, pieces, seconds=self._options.timeout
+            )
+        except StoreError as error:
+            return [str(error)] * len(pieces)
+
+    async def protection(self) -> Protection:
+        """Return that a folder has no locks."""
+        return FOLDER_PROTECTION
 
     async def scan(self) -> AsyncIterator[Part]:
         """Yield all evidence in the layout, that of other tools included; see :meth:`Store.scan`.

@@ -19,6 +19,10 @@ _ACTIONS = {
     "get_object_lock_configuration": "s3:GetBucketObjectLockConfiguration",
     "put_object_retention": "s3:PutObjectRetention",
     "put_object_legal_hold": "s3:PutObjectLegalHold",
+    "get_object_retention": "s3:GetObjectRetention",
+    "get_object_legal_hold": "s3:GetObjectLegalHold",
+    "list_object_versions": "s3:ListBucketVersions",
+    "delete_object": "s3:DeleteObject and s3:DeleteObjectVersion",
 }
 _LATER = frozenset(
     (
@@ -56,6 +60,10 @@ class BadDigest(StoreRejected):
 
 class NotLockable(StoreRejected):
     """The bucket has no object lock."""
+
+
+class Unlocked(StoreRejected):
+    """The object has no lock of the kind that was asked about."""
 
 
 def explain(error: Exception, operation: str, where: str) -> StoreError:
@@ -104,6 +112,7 @@ def _kind(code: str, status: int, operation: str) -> type[StoreError]:
         "ConditionalRequestConflict": Conflict,
         "OperationAborted": Conflict,
         "ObjectLockConfigurationNotFoundError": NotLockable,
+        "NoSuchObjectLockConfiguration": Unlocked,
         "BadDigest": BadDigest,
         "NoSuchBucket": StoreRejected,
         "RequestTimeTooSkewed": StoreRejected,

@@ -20,8 +20,10 @@ from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.limits.allowance import LARGEST, Allowance
 from storage.limits.belief import Belief
 from storage.limits.single_flight import InFlight
-from storage.record import Failure, Findings, ListedRun, Receipt, Record, Stored
+from storage.locks import Doomed, ObjectLock, Protection, Removed
+from storage.record import Evidence, Failure, Findings, ListedRun, Receipt, Record, Stored
 from storage.s3.client import Got, S3Client, digest_of
+from storage.s3.deletion import delete_all
 from storage.s3.errors import Conflict, Exists
 from storage.s3.find import find_digest, find_run, list_runs
 from storage.s3.keys import (
@@ -33,6 +35,15 @@ from storage.s3.keys import (
     subject_folder,
     subjects_of,
     uid_part,
+)
+from storage.s3.locks import (
+    lengthen,
+    locks_of,
+    objects_of,
+    objects_of_run,
+    place_of,
+    read_protection,
+    removed,
 )
 from storage.s3.probe import check_bucket, probe_bucket
 from storage.s3.settings import Lock, parse_s3_url
@@ -58,6 +69,8 @@ class S3Store(Store):
         self._lists = Belief()
         self._flights: InFlight[str, None] = InFlight()
         self._kept: FIFOCache[str, None] = FIFOCache(_REMEMBERED)
+        self._protection_found: Protection | None = None
+        self._shared: FIFOCache[str, list[ObjectLock]] = FIFOCache(_REMEMBERED)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try the bucket, its configuration and the right to write; see :meth:`Store.probe`."""
@@ -137,6 +150,45 @@ class S3Store(Store):
         """Yield the runs under the days from ``since`` to ``until``; see :meth:`Store.list_runs`."""
         async for run in list_runs(self._client, self._settings, since, until):
             yield run
+
+    async def protection(self) -> Protection:
+        """Return versioning, object lock and default retention of the bucket."""
+        if self._protection_found is None:
+            self._protection_found = await read_protection(self._client, self._settings)
+        return self._protection_found
+
+    async def locks(self, evidence: Evidence, subjects: Sequence[str] = ()) -> tuple[ObjectLock, ...]:
+        """Return the lock of each version of each object of a piece; see :meth:`Store.locks`."""
+        client, settings, protection = self._client, self._settings, await self.protection()
+        found = await objects_of(client, settings, evidence.location, subjects)
+        shared = await self._shared_locks(evidence, protection)
+        return (*await locks_of(client, settings, found, protection, evidence.location), *shared)
+
+    async def _shared_locks(self, evidence: Evidence, protection: Protection) -> list[ObjectLock]:
+        """Return the locks of what the evidence of one run shares; asked once for each run."""
+        folder = "/".join(place_of(self._settings, evidence.location)[0].split("/")[:6])
+        kept = self._shared.get(folder)
+        if kept is None:
+            found = await objects_of_run(self._client, self._settings, evidence.location)
+            kept = await locks_of(self._client, self._settings, found, protection, evidence.location)
+            self._shared[folder] = kept
+        return kept
+
+    async def lengthen(self, lock: ObjectLock, mode: str, until: datetime | None, *, hold: bool) -> None:
+        """Make the lock of an object longer or stricter, and set a legal hold; see :meth:`Store.lengthen`."""
+        await lengthen(self._client, self._settings, lock, mode, until, hold=hold)
+
+    can_delete = True
+
+    async def delete(self, pieces: Sequence[Doomed]) -> list[str]:
+        """Delete every version of every object of each piece; see :meth:`Store.delete`."""
+        self._shared.clear()
+        return await delete_all(self._client, self._settings, pieces, await self.protection())
+
+    async def removed(self) -> AsyncIterator[Removed]:
+        """Yield the evidence that has a delete marker; see :meth:`Store.removed`."""
+        async for one in removed(self._client, self._settings):
+            yield one
 
     async def close(self) -> None:
         """Release threads and connections."""

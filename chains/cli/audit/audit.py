@@ -18,6 +18,8 @@ from chains.audit.population.known import Population
 from chains.audit.report import to_csv, to_json, to_junit
 from chains.cli.arguments import FILE, Option, Options
 from chains.cli.audit.options import (
+    disposition_option,
+    dispositions_of,
     evidence_options,
     image_options,
     open_verifier,
@@ -59,8 +61,9 @@ def _audit(options: Options) -> int:
             problems: list[str] = []
             images = await read_images(options, problems)
             judge = Judge(
-                asked.verifier, population, settings.config if settings.given else None, now, policy
-            )
+                asked.verifier, population, settings.config if settings.given else None, now, policy,
+                dispositions_of(options, asked, now),
+            )  # fmt: skip
             with _bar(len(population), "runs") as advance:
                 audit = await compare(population, judge, period, now, at_once=at_once, advance=advance)
             audit.problems += problems
@@ -218,6 +221,7 @@ audit = WorkingGroup(
     parameters=[
         *source_options(),
         *evidence_options(),
+        disposition_option(),
         policy_option(),
         *image_options(),
         Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),

@@ -20,6 +20,7 @@ from chains.audit.population.exports import read_exports
 from chains.audit.population.known import Population
 from chains.audit.population.ledger import add_ledger
 from chains.audit.population.tekton_results import read_results_api, read_results_files
+from chains.audit.retention.dispositions import Dispositions
 from chains.cli.arguments import FILE, Option, Options, config, store
 from chains.cli.cluster import cluster_options, split_names
 from chains.cli.policies.decide import load_policy
@@ -115,6 +116,25 @@ def evidence_options() -> list[Option]:
         *revocation_options(),
         config("the chains-config: what it leaves out is skipped by policy; and its registry settings"),
     ]
+
+
+def disposition_option() -> Option:
+    """Return the option that names who may sign disposition records."""
+    return Option(
+        "--disposition-key",
+        "a public key that may sign disposition records, and no evidence; may be repeated",
+        metavar="PUB",
+        repeatable=True,
+        type=FILE,
+    )
+
+
+def dispositions_of(options: Options, asked: Asked, now: datetime, *own: ListedKey) -> Dispositions:
+    """Return what finds disposition records in the stores; ``own`` are further keys that may sign them."""
+    keys = open_listed_keys(options.disposition_key) if options.disposition_key else []
+    criteria = asked.verifier.criteria
+    run_keys = {key.keyid for key in criteria.keys}
+    return Dispositions(asked.stores, [*keys, *own], now, criteria.trusted_root, run_keys)
 
 
 def policy_option() -> Option:

@@ -12,6 +12,8 @@ from chains.audit.population.known import Population
 from chains.audit.sample import STRATA, Sample, choose, population_digest, sample_to_json, write_sample
 from chains.cli.arguments import FOLDER, Option, Options, output
 from chains.cli.audit.options import (
+    disposition_option,
+    dispositions_of,
     evidence_options,
     open_verifier,
     period_of,
@@ -51,8 +53,9 @@ def _sample(options: Options) -> int:
             runs = [run for run in population if run.is_finished and period.has(run.moment)]
             chosen = choose(runs, n, options.seed, options.by)
             judge = Judge(
-                asked.verifier, population, settings.config if settings.given else None, now, policy
-            )
+                asked.verifier, population, settings.config if settings.given else None, now, policy,
+                dispositions_of(options, asked, now),
+            )  # fmt: skip
             criteria = asked.verifier.criteria
             # with a certificate, a pack has what the verification used, whoever of both signed it
             keys = list(criteria.keys) if criteria.certificate is None else []
@@ -130,6 +133,7 @@ sample = Command(
         ),
         *source_options(),
         *evidence_options(),
+        disposition_option(),
         policy_option(),
         output(),
     ],

@@ -17,9 +17,9 @@ SCHEMA: Final = "https://provenance.chains/report/v1"
 LONGEST: Final = 2000
 """Characters that are kept of a text."""
 
-State = Literal["evidenced", "failed", "missing", "unattestable", "unknown", "skipped", "open"]
+State = Literal["evidenced", "failed", "missing", "unattestable", "unknown", "skipped", "disposed", "open"]
 STATES: Final[tuple[State, ...]] = (
-    "evidenced", "failed", "missing", "unattestable", "unknown", "skipped", "open",
+    "evidenced", "failed", "missing", "unattestable", "unknown", "skipped", "disposed", "open",
 )  # fmt: skip
 """The states of runs, as ``docs/audit.md`` explains them."""
 COUNTED: Final[tuple[State, ...]] = STATES[:5]
@@ -178,6 +178,7 @@ class Counts(TypedDict):
     unattestable: int
     unknown: int
     skipped: int
+    disposed: int
     open: int
 
 

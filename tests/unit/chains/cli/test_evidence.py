@@ -19,7 +19,7 @@ from chains.cli.main import run as chains
 from chains.evidence.records import regroup
 from storage.base import FORM_A, FORM_B, StoreOptions
 from storage.errors import StoreUnavailable
-from storage.filesystem import FileStore
+from storage.filesystem.store import FileStore
 from storage.open import open_store
 from storage.record import Evidence, Findings, ListedRun, Origin, Record
 from tests.unit.storage import records

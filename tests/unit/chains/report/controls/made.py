@@ -18,7 +18,7 @@ def digest(number: int) -> str:
 
 
 def counts(**given: int) -> dict[str, int]:
-    states = ("evidenced", "failed", "missing", "unattestable", "unknown", "skipped", "open")
+    states = ("evidenced", "failed", "missing", "unattestable", "unknown", "skipped", "disposed", "open")
     return {state: given.get(state, 0) for state in states}
 
 
@@ -219,7 +219,9 @@ def document(
 
 def mixed(evidenced: int, **others: int) -> Document:
     """A document with so many runs in each state."""
-    total = evidenced + sum(count for state, count in others.items() if state not in {"skipped", "open"})
+    total = evidenced + sum(
+        count for state, count in others.items() if state not in {"skipped", "disposed", "open"}
+    )
     rows = [run(number) for number in range(1, evidenced + 1)]
     number = evidenced
     for state, count in others.items():

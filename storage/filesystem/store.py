@@ -29,9 +29,8 @@ import base64
 import binascii
 import hashlib
 import os
-import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -43,15 +42,15 @@ from storage.base import Store, StoreOptions
 from storage.durable import problem, replace_file, sync_folder, write_new
 from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.files import read_file
+from storage.filesystem.deletion import delete_piece
+from storage.filesystem.names import ALGORITHM, FORMATS, HEX, RUN
 from storage.formats.digest import sha256
 from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
 from storage.formats.names import plain_name
 from storage.limits import allowance
 from storage.limits.allowance import Allowance
+from storage.locks import FOLDER_PROTECTION, Doomed, Protection
 from storage.record import (
-    BUNDLE_FORMAT,
-    DSSE_FORMAT,
-    SIMPLE_SIGNING_FORMAT,
     Evidence,
     Failure,
     Findings,
@@ -63,10 +62,6 @@ from storage.record import (
     Stored,
 )
 
-FORMATS = {".bundle.json": BUNDLE_FORMAT, ".envelope.json": DSSE_FORMAT, ".sig": SIMPLE_SIGNING_FORMAT}
-_HEX = re.compile(r"[0-9a-f]{2,256}")
-_ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
-_RUN = ".run.json"
 _MOST_NAMES = 10_000
 """The most files that one search reads."""
 _LARGEST_RUN = 64 * 1024
@@ -115,6 +110,16 @@ class FileStore(Store):
             if run.ended_within(since, until):
                 yield run
 
+    can_delete = True
+
+    async def delete(self, pieces: Sequence[Doomed]) -> list[str]:
+        """Delete files and the links to them; see :meth:`Store.delete`."""
+        return await asyncio.to_thread(lambda: [delete_piece(self._root, one) for one in pieces])
+
+    async def protection(self) -> Protection:
+        """Return that a folder has no locks."""
+        return FOLDER_PROTECTION
+
     def _list(self) -> list[ListedRun]:
         folder = self._root / "by-run"
         try:
@@ -128,7 +133,7 @@ class FileStore(Store):
     def _digest_links(self, digest: str) -> Path | None:
         """Return the folder of links for a digest; None if it is not ``algorithm:hex``."""
         algorithm, _, value = digest.partition(":")
-        if not _ALGORITHM.fullmatch(algorithm) or not _HEX.fullmatch(value):
+        if not ALGORITHM.fullmatch(algorithm) or not HEX.fullmatch(value):
             return None
         return self._root / "by-digest" / algorithm / value
 
@@ -193,9 +198,9 @@ class FileStore(Store):
         """Write the file that describes the run, unless it exists."""
         folder = self._root / "by-run" / plain_name(record.origin.uid)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / _RUN).exists():
+        if not (folder / RUN).exists():
             run = asdict(record.origin) | {"created": record.created}
-            replace_file(folder / _RUN, orjson.dumps(run), fsync=self._fsync)
+            replace_file(folder / RUN, orjson.dumps(run), fsync=self._fsync)
 
     def _link(self, record: Record, paths: list[Path]) -> None:
         """Link the files of evidence in the folders of the run and of every subject."""
@@ -251,7 +256,7 @@ def _holds(path: Path, data: bytes) -> bool:
 def _run_of(folder: Path) -> ListedRun | None:
     """Return the run that a folder's ``.run.json`` describes; None if it cannot be read."""
     try:
-        path = folder / _RUN
+        path = folder / RUN
         run = lean_json.loads(read_file(path, _LARGEST_RUN, follow=False))
         origin = Origin(str(run["kind"]), str(run["namespace"]), str(run["name"]), str(run["uid"]))
         return ListedRun(origin, str(run["created"]))
@@ -307,7 +312,7 @@ def _names(links: Path) -> tuple[list[str], bool]:
         return [], False
     with os.scandir(links) as entries:
         # Two more than the limit: one for .run.json, and one to see that there are more.
-        names = [entry.name for entry in islice(entries, _MOST_NAMES + 2) if entry.name != _RUN]
+        names = [entry.name for entry in islice(entries, _MOST_NAMES + 2) if entry.name != RUN]
     return sorted(names)[:_MOST_NAMES], len(names) > _MOST_NAMES
 
 
