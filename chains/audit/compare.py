@@ -162,8 +162,8 @@ async def _strays(
 ) -> list[Stray]:
     """Return the evidence whose run no source knows, each verified by its UID.
 
-    Days of a ledger and disposition records that lie in the same store are about no run, and only counted. Reports are about no run,
-    either, and not told: making a report must not change the next one.
+    Days of a ledger and disposition records that lie in the same store are about no run, and only counted.
+    Reports are about no run, either, and not told: making a report must not change the next one.
     """
     named = {(one.namespace, one.name) for one in audit.runs if one.why is Why.CHILD_BY_NAME}
     found: list[Stray] = []

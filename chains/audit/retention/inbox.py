@@ -59,15 +59,13 @@ def entries_of(path: Path, at: datetime) -> Iterator[Disposition]:
         raise ChainsError(f"{path}: {error}") from error
     record = DispositionRecord.from_bytes(bundle.envelope.payload)
     for one in record.pieces:
-        reason = (
-            f"class {one.rule}, kept until {one.kept_until.date()}: {record.reason} (record {record.uid})"
-        )
+        kept = f"class {one.rule}, kept until {one.kept_until.date()}"
         yield Disposition(
             at,
             fit(one.digest),
             fit(one.location),
             fit(record.approved_by),
-            fit_reason(reason),
+            fit_reason(f"record {record.uid}: {kept}: {record.reason}"),
             fit(one.run.uid),
         )
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -22,6 +23,8 @@ from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, RunEntry
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.succession import log_of
 from chains.audit.ledger.writer import LogWriter, Standing, now
+from chains.controller.ledger.records import SHARE as RECORDS_SHARE
+from chains.controller.ledger.records import take_records
 from chains.errors import ChainsError
 
 MOST_AT_ONCE = 2000
@@ -173,7 +176,10 @@ class Recorder:
         self._queue.put(move)
 
     def beat(self, shares: Iterable[int]) -> None:
-        """Open the logs of these shares, and write a heartbeat to each one that had none for ten minutes."""
+        """Open the logs of these shares, write a heartbeat where none was for ten minutes, and take records.
+
+        Disposition records come from the inbox into the log of the first share.
+        """
         wanted = [share for share in shares if share not in self._lost]
 
         def beat() -> None:
@@ -184,6 +190,8 @@ class Recorder:
                     if time.monotonic() >= self._beaten[share] + _BEAT:
                         self._append(share, (self._writers[share].heartbeat(),))
                         self._beaten[share] = time.monotonic()
+                    if share == RECORDS_SHARE and self._place is not None:
+                        take_records(self._place.folder, partial(self._append, share))
 
         self._queue.put(beat)
 
