@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, select, text, update
@@ -10,15 +11,18 @@ from sqlalchemy import and_, delete, func, select, text, update
 from chains.index.codes import Role, Verdict, What, clean, digest_bytes, place_parts
 from chains.index.names import name_of, source_of
 from chains.index.reading import Entry
-from chains.index.rows import Artifact, Ids, Pending, by_digest
+from chains.index.rows import Artifact, Ids, Pending, by_digest, chunks
 from chains.index.runs import RunRow, Shared, load_runs, own_shared, save_runs
 from chains.index.tables import (
+    artifact,
     attestation,
     day,
     location,
     log_entry,
     named,
     part,
+    run,
+    step,
     summary,
     term,
     used,
@@ -44,6 +48,8 @@ _COUNT = text(
 )
 _Group = tuple[int | None, int, int, int, int]
 """Namespace, day, predicate, level and verdict."""
+_UNSETTLED = 9
+"""The verdict of a statement that is read again, inside of the transaction that does it."""
 
 
 class Batch:
@@ -90,6 +96,62 @@ class Batch:
         self._count()
         return added
 
+    def unsettle(self, numbers: Collection[int]) -> None:
+        """Take back what is known about statements and their runs, to write it again in this transaction.
+
+        What they are about and where they lie stays. Of each run all statements have to be among them.
+        """
+        columns = (attestation.c[name] for name in ("namespace", "finished", "predicate", "level", "verdict"))
+        asked, runs = select(attestation.c.run, *columns), set()
+        for some in chunks(numbers):
+            for of, namespace, finished, predicate, level, verdict in self._connection.execute(
+                asked.where(attestation.c.id.in_(some))
+            ):
+                runs.add(of)
+                self._days[namespace, finished // _DAY, predicate, level, verdict] -= 1
+            for table in (verified_time, log_entry):
+                self._connection.execute(delete(table).where(table.c.attestation.in_(some)))
+            self._connection.execute(
+                update(attestation).where(attestation.c.id.in_(some)).values(verdict=_UNSETTLED, run=None)
+            )
+        for some in chunks(runs - {None}):
+            self._connection.execute(delete(step).where(step.c.run.in_(some)))
+            self._connection.execute(delete(run).where(run.c.id.in_(some)))
+
+    def drop(self, numbers: Collection[int]) -> None:
+        """Remove statements that were taken back. Words and artifacts stay, as others may name them."""
+        for some in chunks(numbers):
+            asked = (
+                select(
+                    part.c.artifact,
+                    artifact.c.name,
+                    artifact.c.role,
+                    attestation.c.finished,
+                    attestation.c.id,
+                )
+                .join(artifact, artifact.c.id == part.c.artifact)
+                .join(attestation, attestation.c.id == part.c.attestation)
+                .where(part.c.attestation.in_(some))
+            )
+            for one, name, role, finished, number in self._connection.execute(asked).all():
+                keys = (used.c.artifact == one, used.c.finished == finished, used.c.attestation == number)
+                self._connection.execute(delete(used).where(*keys))
+                self._connection.execute(
+                    delete(named).where(
+                        named.c.name == name,
+                        named.c.role == role,
+                        named.c.finished == finished,
+                        named.c.attestation == number,
+                    )
+                )
+            for table in (part, location, summary):
+                self._connection.execute(delete(table).where(table.c.attestation.in_(some)))
+            self._connection.execute(delete(attestation).where(attestation.c.id.in_(some)))
+
+    def save(self) -> None:
+        """Write what was taken back."""
+        self._count()
+
     def _there(self, merged: dict[bytes, Entry]) -> dict[bytes, tuple[int, int]]:
         """Return id and verdict of those that the index has."""
         found: dict[bytes, tuple[int, int]] = {}
@@ -132,6 +194,8 @@ class Batch:
             entry.size,
             finished,
             *shared.values().values(),
+            ids.maybe(What.JUDGED_BY, entry.policy),
+            entry.policy_digest or None,
         )
         self._days[shared.namespace, finished // _DAY, predicate, shared.level, int(entry.verdict)] += 1
         self._proofs(number, entry.times, entry.logged)
@@ -188,27 +252,30 @@ class Batch:
         )
 
     def _join(self, number: int, verdict: int, entry: Entry, row: RunRow | None, shared: Shared) -> None:
-        """Add what another copy shows of an attestation that is there; a copy that verifies decides."""
-        if entry.verdict is not Verdict.VERIFIED:
-            return
-        if verdict != Verdict.VERIFIED:
+        """Add what another copy shows of an attestation that is there; the better copy decides."""
+        if entry.verdict < verdict:
             columns = (
                 attestation.c[name] for name in ("namespace", "finished", "predicate", "level", "verdict")
             )
             namespace, finished, predicate, level, old = self._connection.execute(
                 select(*columns).where(attestation.c.id == number)
             ).one()
-            self._days[namespace, finished // _DAY, predicate, level, old] -= 1
-            self._days[shared.namespace, finished // _DAY, predicate, shared.level, 0] += 1
+            if old != _UNSETTLED:
+                self._days[namespace, finished // _DAY, predicate, level, old] -= 1
+            self._days[shared.namespace, finished // _DAY, predicate, shared.level, int(entry.verdict)] += 1
             values = {
-                "verdict": 0,
+                "verdict": int(entry.verdict),
                 "run": row.values["id"] if row else None,
                 "signer": self._ids.maybe(What.SIGNER, entry.signer),
-                "reason": None,
-                "detail": None,
+                "reason": self._ids.maybe(What.REASON, entry.reason),
+                "detail": clean(entry.detail) or None,
                 "checked": self._checked,
+                "policy": self._ids.maybe(What.JUDGED_BY, entry.policy),
+                "policy_digest": entry.policy_digest or None,
             } | shared.values()
             self._connection.execute(update(attestation).where(attestation.c.id == number).values(**values))
+        if entry.verdict is not Verdict.VERIFIED:
+            return
         self._proofs(
             number,
             entry.times - self._shown(number, verified_time, "time"),

@@ -12,7 +12,7 @@ import uuid
 from enum import IntEnum
 from typing import Final
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """Raised with every change of a table, of a code below or of what fills a column. An index with another
 number is built anew."""
 SIGNATURE: Final = "#sha256:"
@@ -46,6 +46,8 @@ class Verdict(IntEnum):
     """Not by somebody trusted, or wrong. ``attestation.reason`` says which."""
     INDETERMINATE = 2
     """It could not be decided, for example because a key service did not answer."""
+    NOT_JUDGED = 3
+    """No policy of the index is for what it is about."""
 
 
 class Level(IntEnum):
@@ -123,6 +125,8 @@ class What(IntEnum):
     POLICY = 20
     AUTHORITY = 21
     """The URL of a log or timestamp authority."""
+    JUDGED_BY = 23
+    """The name of the policy document that gave a verdict."""
     LEVEL_REASON = 22
     """Why a run has its level, in words."""
 

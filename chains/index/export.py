@@ -20,7 +20,7 @@ from chains.errors import UsageError
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, digest_text, original, uid_text, word
 from chains.index.database import Place, reading
 from chains.index.rows import chunks
-from chains.index.tables import artifact, attestation, part, run, term
+from chains.index.tables import artifact, attestation, part, run, summary, term
 from chains.text import rfc3339
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ COLUMNS = (
     "namespace", "pipeline", "builder", "repository", "level", "outcome", "subjects", "runUid", "runKind",
     "runName", "task", "commit", "trigger", "sender", "serviceAccount", "node", "runReason", "createdAt",
     "startedAt", "podWait", "stepWait", "retries", "requestedCpu", "requestedMemory", "spotWish",
-    "levelReason",
+    "levelReason", "policy", "policyDigest", "result", "verifier", "verifiedLevels",
 )  # fmt: skip
 """The names of the columns; their meaning is that of the tables ``attestation`` and ``run``."""
 _UNKNOWN_DAY = "unknown"
@@ -45,9 +45,10 @@ _RUN = (
     run.c.node, run.c.reason, run.c.created, run.c.started, run.c.pod_wait, run.c.step_wait, run.c.retries,
     run.c.cpu, run.c.memory, run.c.spot_wish, run.c.level_reason,
 )  # fmt: skip
+_SUMMARY = (summary.c.passed, summary.c.verifier, summary.c.levels)
 _WORDS = (
-    attestation.c.predicate, attestation.c.signer, attestation.c.reason, attestation.c.namespace,
-    attestation.c.pipeline, attestation.c.builder, attestation.c.repository, run.c.task, run.c.trigger,
+    attestation.c.policy, attestation.c.predicate, attestation.c.signer, attestation.c.reason,
+    attestation.c.namespace, attestation.c.pipeline, attestation.c.builder, attestation.c.repository, run.c.task, run.c.trigger,
     run.c.sender, run.c.account, run.c.node, run.c.reason, run.c.level_reason,
 )  # fmt: skip
 
@@ -154,8 +155,13 @@ def _rows(place: Place) -> Iterator[dict[str, Any]]:
 def _pages(place: Place) -> Iterator[list[dict[str, Any]]]:
     """Yield all statements by the end of their run, as they are when the first is read."""
     asked = (
-        select(attestation, *(column.label(f"run_{column.name}") for column in _RUN))
+        select(
+            attestation,
+            *(column.label(f"run_{column.name}") for column in _RUN),
+            *(column.label(f"summary_{column.name}") for column in _SUMMARY),
+        )
         .outerjoin(run, run.c.id == attestation.c.run)
+        .outerjoin(summary, summary.c.attestation == attestation.c.id)
         .order_by(attestation.c.finished, attestation.c.id)
         .limit(_PAGE)
     )
@@ -183,7 +189,7 @@ class _Words:
     def learn(self, rows: Iterable[Row[Any]]) -> None:
         """Look up the words of rows."""
         names = [column.name if column.table is attestation else f"run_{column.name}" for column in _WORDS]
-        self.look_up({getattr(row, name) for row in rows for name in names})
+        self.look_up({getattr(row, name) for row in rows for name in (*names, "summary_verifier")})
 
     def look_up(self, numbers: set[int | None]) -> None:
         """Look up words by their ids."""
@@ -231,7 +237,10 @@ def _row(row: Row[Any], words: _Words, subjects: list[str]) -> dict[str, Any]:
         None if commit is None else digest_text(bytes(commit)), words(row.run_trigger),
         words(row.run_sender), words(row.run_account), words(row.run_node), words(row.run_reason),
         row.run_created, row.run_started, row.run_pod_wait, row.run_step_wait, row.run_retries, row.run_cpu,
-        row.run_memory, row.run_spot_wish, words(row.run_level_reason),
+        row.run_memory, row.run_spot_wish, words(row.run_level_reason), words(row.policy),
+        None if row.policy_digest is None else bytes(row.policy_digest).hex(),
+        None if row.summary_passed is None else "passed" if row.summary_passed else "failed",
+        words(row.summary_verifier), _text(row.summary_levels),
     )  # fmt: skip
     return {name: _utf8(value) for name, value in zip(COLUMNS, values, strict=True)}
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
-from chains.index.codes import Verdict
+from chains.index.codes import Verdict, digest_bytes
 from chains.index.reading import Entry, Place, Reader, Trust, Unindexable, place_of
 from chains.index.target import Target
+from chains.index.upkeep.gone import GonePlace, Seen
+from chains.index.upkeep.renewal import renew
 from chains.index.writer import Progress, Unread
+from storage.base import Store
 from storage.errors import StoreError
 from storage.parts import Part
 from storage.record import Evidence, SkipKind
@@ -35,7 +37,8 @@ part was not read."""
 class Ingested:
     """What was read: pieces of evidence, those that were known, new statements by verdict.
 
-    ``unread`` counts pieces that could not be read. ``failed`` are stores that could not be read to the end,
+    ``unread`` counts pieces that could not be read, ``removed`` statements that are in no store any more, and
+    ``removed_copies`` places in which evidence lay. ``failed`` are stores that could not be read to the end,
     with the reason; ``notes`` are about what stores cannot show.
     """
 
@@ -43,6 +46,8 @@ class Ingested:
     known: int = 0
     new: Counter[Verdict] = field(default_factory=Counter)
     unread: int = 0
+    removed: int = 0
+    removed_copies: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -69,42 +74,120 @@ class _Batch:
         return len(self.pieces) >= MOST_PIECES or self.size >= MOST_BYTES
 
 
-class Source(Protocol):
-    """Where evidence comes from: a :class:`storage.base.Store`, or an export."""
-
-    url: str
-    unseen: str
-
-    def scan_new(self, is_known: Callable[[str], bool]) -> AsyncIterator[Part]:
-        """Yield what is not known, in parts; see :meth:`storage.base.Store.scan_new`."""
+Source = Store
+"""Where evidence comes from: a store, or an export."""
 
 
 async def ingest(
     stores: Sequence[Source], target: Target, trust: Trust, now: datetime, advance: Advance
 ) -> Ingested:
     """Read all of the stores, one after the other. Raises :class:`IndexUnavailable`."""
-    ingested = Ingested()
+    work = _Work(stores, target, trust, now)
     for store in stores:
         if store.unseen:
-            ingested.notes.append(f"{store.url} {store.unseen}")
+            work.ingested.notes.append(f"{store.url} {store.unseen}")
         try:
-            await _Scan(store, target, trust, now, ingested).run(advance)
+            await _Scan(store, work).run(advance)
         except StoreError as error:
-            ingested.failed[store.url] = str(error)
-    return ingested
+            work.ingested.failed[store.url] = str(error)
+    await work.finish()
+    return work.ingested
+
+
+class _Work:
+    """What the readings of several stores share."""
+
+    def __init__(self, stores: Sequence[Source], target: Target, trust: Trust, now: datetime) -> None:
+        self.target, self.now, self._trust = target, now, trust
+        self._stores = stores
+        self.checked = int(now.timestamp())
+        self.ingested = Ingested()
+        self.last = target.write(lambda writer: writer.last())
+        self.numbers: dict[int, Source] = {}
+        self.gone: list[GonePlace] = []
+        self._answers = None if trust.policy is None else trust.policy.answers(stores, now)
+        self._asked: set[bytes] = set()
+
+    def number(self, store: Source) -> int:
+        """Return the id of a store."""
+        number = self.target.write(lambda writer: writer.store(without_credentials(store.url)))
+        self.numbers[number] = store
+        return number
+
+    async def judge(self, entries: Sequence[Entry]) -> None:
+        """Ask the policies about what was read, and note what has to be asked again because of it."""
+        if self._answers is None:
+            return
+        await self._answers.judge(entries)
+        if self.last:
+            self._asked |= {
+                digest_bytes(one.digest.partition(":")[2]) for each in entries for one in each.images
+            }
+
+    async def finish(self) -> None:
+        """Take out what is gone, and read again what depends on it. A store that failed removes nothing."""
+        if not self.last:
+            return
+        others = self.target.write(lambda writer: writer.stores()) - self.numbers.keys()
+        stale = (
+            self.target.write(lambda writer: writer.about(self._asked, self.last)) if self._asked else set()
+        )
+        if not (self.gone or stale):
+            return
+        if self.ingested.failed or others:
+            self.ingested.notes.append(
+                "not all stores of the index were read: evidence that is gone stays in it until they are"
+            )
+            return
+        renewed = await renew(
+            self.numbers,
+            self.target,
+            self._read_again,
+            self.gone,
+            stale,
+            self.checked,
+            by_image=self._answers is not None,
+        )
+        self.ingested.removed, self.ingested.removed_copies = renewed.removed, renewed.copies
+        if renewed.kept:
+            why = "; ".join(list(renewed.problems)[:3])
+            self.ingested.notes.append(f"{renewed.kept} statements stay as they were: {why}")
+
+    async def _read_again(self, pieces: Sequence[tuple[Evidence, bytes]]) -> list[Entry]:
+        entries, _ = await asyncio.to_thread(self.read, pieces)
+        if self._answers is not None:
+            await self._answers.judge(entries)
+        return entries
+
+    def read(self, pieces: Sequence[tuple[Evidence, bytes]]) -> tuple[list[Entry], list[Unread]]:
+        """Return what pieces of evidence say, and those of which nothing can be said."""
+        reader = Reader(self._trust, self.now)
+        entries, unread = [], []
+        for evidence, snapshot in pieces:
+            try:
+                entries.append(reader.read(evidence, snapshot))
+            except (Unindexable, ValueError) as error:
+                unread.append(Unread(evidence.location, evidence.digest, str(error)))
+        return entries, unread
 
 
 class _Scan:
     """One store."""
 
-    def __init__(
-        self, store: Source, target: Target, trust: Trust, now: datetime, ingested: Ingested
-    ) -> None:
-        self._store, self._target, self._trust, self._now = store, target, trust, now
-        self._ingested = ingested
-        self._number = target.write(lambda writer: writer.store(without_credentials(store.url)))
-        self._whole = target.write(lambda writer: writer.whole(self._number))
+    def __init__(self, store: Source, work: _Work) -> None:
+        self._store, self._work, self._target = store, work, work.target
+        self._ingested = work.ingested
+        self._number = work.number(store)
+        self._whole = self._target.write(lambda writer: writer.whole(self._number))
+        self._was_unread = self._target.write(lambda writer: writer.unread(self._number))
+        self._seen = Seen()
         self._total = self._read = 0
+
+    def _is_known(self, location: str) -> bool:
+        is_whole = self._is_whole(location)
+        if is_whole:
+            self._seen.whole(location)
+        return is_whole
 
     def _is_whole(self, location: str) -> bool:
         return self._whole.has(
@@ -112,36 +195,42 @@ class _Scan:
         )
 
     async def run(self, advance: Advance) -> None:
-        """Read all that is new."""
+        """Read all that is new, and note what is gone."""
         batch = _Batch()
         try:
-            async for part in self._store.scan_new(self._is_whole):
+            async for part in self._store.scan_new(self._is_known):
                 is_bad = batch.add(part)
                 self._total, self._read = part.total, self._read + 1
                 advance(self._store.url, part.total, is_bad)
                 if batch.is_full:
                     full, batch = batch, _Batch()
-                    await asyncio.to_thread(self._flush, full)
+                    await self._flush(full)
         except StoreError:
             # what was read before is right
-            await asyncio.to_thread(self._flush, batch)
+            await self._flush(batch)
             raise
-        await asyncio.to_thread(self._flush, batch, is_last=True)
+        await self._flush(batch, is_last=True)
+        if self._work.last and not self._store.unseen:
+            found = self._target.write(lambda writer: writer.gone(self._number, self._seen, self._was_unread))
+            self._work.gone += found
 
-    def _flush(self, batch: _Batch, *, is_last: bool = False) -> None:
-        ingested = self._ingested
-        checked = int(self._now.timestamp())
+    async def _flush(self, batch: _Batch, *, is_last: bool = False) -> None:
+        ingested, checked = self._ingested, self._work.checked
         far = Progress(self._total, self._read, checked if is_last else None)
-        entries, unread, n_known = self._entries(batch)
-        new = self._target.write(lambda writer: writer.write(self._number, entries, unread, checked, far))
+        entries, unread, n_known = await asyncio.to_thread(self._entries, batch)
+        await self._work.judge(entries)
+        new = await asyncio.to_thread(
+            self._target.write, lambda writer: writer.write(self._number, entries, unread, checked, far)
+        )
         ingested.pieces += len(batch.pieces)
         ingested.known += n_known
         ingested.unread += len(unread)
         ingested.new += new
 
     def _entries(self, batch: _Batch) -> tuple[list[Entry], list[Unread], int]:
-        unread = list(batch.skipped)
         placed: list[tuple[Place, Evidence, bytes]] = []
+        unread = list(batch.skipped)
+        self._seen.skip(one.location for one in batch.skipped)
         for evidence, snapshot in batch.pieces:
             try:
                 placed.append((place_of(evidence), evidence, snapshot))
@@ -149,13 +238,10 @@ class _Scan:
                 unread.append(Unread(evidence.location, evidence.digest, "its digest is no SHA-256"))
         places = [place for place, _, _ in placed]
         known = self._target.write(lambda writer: writer.known(self._number, places))
-        reader = Reader(self._trust, self._now)
-        entries = []
-        for place, evidence, snapshot in placed:
-            if place in known:
-                continue
-            try:
-                entries.append(reader.read(evidence, snapshot))
-            except Unindexable as error:
-                unread.append(Unread(evidence.location, evidence.digest, str(error)))
-        return entries, unread, len(known)
+        if self._work.last:
+            for place in places:
+                self._seen.piece(place)
+        entries, unindexable = self._work.read(
+            [(evidence, snapshot) for place, evidence, snapshot in placed if place not in known]
+        )
+        return entries, unread + unindexable, len(known)

@@ -59,7 +59,8 @@ class Stats:
 def stats(place: Place) -> Stats:
     """Return what an index has. Raises :class:`IndexAbsent` or :class:`IndexUnavailable`."""
     with reading(place) as connection:
-        verdicts = {word(one): 0 for one in Verdict}
+        # without policies everything is judged
+        verdicts = {word(one): 0 for one in Verdict if one is not Verdict.NOT_JUDGED}
         types: dict[str, dict[str, int]] = {}
         counted = (
             select(term.c.text, day.c.verdict, func.sum(day.c.n))
@@ -69,10 +70,10 @@ def stats(place: Place) -> Stats:
             .order_by(term.c.text)
         )
         for name, verdict, n in connection.execute(counted):
-            verdicts[word(Verdict(verdict))] += int(n)
-            types.setdefault(original(name), {word(one): 0 for one in Verdict})[word(Verdict(verdict))] = int(
-                n
-            )
+            counted_as = word(Verdict(verdict))
+            verdicts[counted_as] = verdicts.get(counted_as, 0) + int(n)
+            types.setdefault(original(name), {})[counted_as] = int(n)
+        types = {name: dict.fromkeys(verdicts, 0) | by for name, by in types.items()}
         return Stats(
             attestations=sum(verdicts.values()),
             runs=_scalar(connection, select(func.count()).select_from(run)),

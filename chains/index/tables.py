@@ -161,6 +161,8 @@ attestation = Table(
     _term("repository"),
     Column("level", SmallInteger, nullable=False),
     Column("outcome", SmallInteger, nullable=False),
+    _term("policy"),  # JUDGED_BY: the policy that gave the verdict, in an index by policies
+    Column("policy_digest", LargeBinary),  # SHA-256 of its document
 )
 """One signed statement, however many copies and forms of it are stored. No two have the same digest."""
 
@@ -279,7 +281,7 @@ summary = Table(
     Column("levels", Text, nullable=False),  # separated by blanks
     Column("verified", BigInteger),  # when, according to the summary
 )
-"""Results in Verification Summaries."""
+"""Results in Verification Summaries, and in Simple Verification Results, which name no resource."""
 
 day = Table(
     "day",

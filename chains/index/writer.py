@@ -6,21 +6,24 @@ Writing the same entries twice changes nothing, so that a transaction whose end 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 
 from chains.index.batch import Batch
-from chains.index.codes import Verdict, What, clean, place_parts
+from chains.index.codes import Verdict, What, clean, original, place_parts
 from chains.index.reading import Entry, Place
 from chains.index.rows import Ids, Pending, by_digest
-from chains.index.tables import location, place, store, unread
+from chains.index.tables import attestation, location, place, store, unread
+from chains.index.upkeep.gone import GonePlace, Seen, gone_places
+from chains.index.upkeep.renewal import of_digests, related, unplaced
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+T = TypeVar("T")
 _DIGEST = 32
 _DIGESTS = (_DIGEST, 2 * _DIGEST)
 """Bytes of a digest, and of one with that of a signature behind it."""
@@ -80,6 +83,75 @@ class Writer:
         with connection.begin():
             self._ids = Ids(connection)
 
+    def look(self, question: Callable[[Connection], T]) -> T:
+        """Return the answer to a question."""
+        with self._connection.begin():
+            return question(self._connection)
+
+    def last(self) -> int:
+        """Return the greatest id of a statement, 0 for an empty index."""
+        return self.look(lambda it: it.execute(select(func.max(attestation.c.id))).scalar() or 0)
+
+    def stores(self) -> set[int]:
+        """Return the ids of all stores of the index."""
+        return self.look(lambda it: set(it.execute(select(store.c.id)).scalars()))
+
+    def unread(self, number: int) -> set[str]:
+        """Return the places of a store that could not be read."""
+        asked = select(unread.c.location).where(unread.c.store == number)
+        return self.look(lambda it: {original(one) for one in it.execute(asked).scalars()})
+
+    def gone(self, number: int, seen: Seen, known_unread: set[str]) -> list[GonePlace]:
+        """Return the places of a store that are gone; see :func:`gone_places`."""
+        return self.look(lambda it: gone_places(it, number, seen, known_unread))
+
+    def about(self, digests: Iterable[bytes], last: int) -> set[int]:
+        """Return the statements about artifacts with these digests, with an id up to ``last``."""
+        return self.look(lambda it: of_digests(it, digests, last, is_build=self._is_build))
+
+    def related(self, numbers: Collection[int], *, by_image: bool) -> list[list[int]]:
+        """Return these statements and those that depend on the same, in groups; see :func:`related`."""
+        return self.look(lambda it: related(it, numbers, by_image=by_image, is_build=self._is_build))
+
+    def renew(
+        self,
+        group: Sequence[int],
+        gone: Sequence[GonePlace],
+        entries: Mapping[int, Sequence[Entry]],
+        checked: int,
+    ) -> int | None:
+        """Write statements again from ``entries`` by store, without the places that are ``gone``.
+
+        Return how many lie nowhere any more and were removed. None if one of the others is not among the
+        entries: then nothing is changed.
+        """
+        merged = {number: _merged(some) for number, some in entries.items()}
+        with self._connection.begin() as transaction:
+            for one in gone:
+                self._connection.execute(
+                    delete(location).where(
+                        location.c.attestation == one.attestation,
+                        location.c.digest == one.digest,
+                        location.c.place == one.place,
+                        location.c.end == one.end,
+                    )
+                )
+            removed = unplaced(self._connection, group)
+            asked = select(attestation.c.digest).where(attestation.c.id.in_(set(group) - removed))
+            wanted = {bytes(one) for one in self._connection.execute(asked).scalars()}
+            if not wanted <= {digest for some in merged.values() for digest in some}:
+                transaction.rollback()
+                return None
+            batch = Batch(self._connection, self._ids, 0, checked, is_build=self._is_build)
+            batch.unsettle(group)
+            batch.drop(removed)
+            batch.save()
+            for number, some in merged.items():
+                known = {digest: entry for digest, entry in some.items() if digest in wanted}
+                again = Batch(self._connection, self._ids, number, checked, is_build=self._is_build)
+                again.write(known)
+        return len(removed)
+
     def store(self, url: str) -> int:
         """Return the id of a store, which gets a row if it has none."""
         with self._connection.begin():
@@ -132,10 +204,7 @@ class Writer:
 
         Return how many statements were new, by verdict.
         """
-        merged: dict[bytes, Entry] = {}
-        for entry in entries:
-            known = merged.get(entry.digest)
-            merged[entry.digest] = entry if known is None else known.join(entry)
+        merged = _merged(entries)
         with self._connection.begin():
             batch = Batch(self._connection, self._ids, number, checked, is_build=self._is_build)
             new = batch.write(merged)
@@ -175,3 +244,12 @@ class Writer:
             gone = delete(unread).where(unread.c.store == number, unread.c.checked < far.updated)
             self._connection.execute(gone)
         self._connection.execute(update(store).where(store.c.id == number).values(**values))
+
+
+def _merged(entries: Iterable[Entry]) -> dict[bytes, Entry]:
+    """Return one entry for each statement, from all of its copies."""
+    merged: dict[bytes, Entry] = {}
+    for entry in entries:
+        known = merged.get(entry.digest)
+        merged[entry.digest] = entry if known is None else known.join(entry)
+    return merged

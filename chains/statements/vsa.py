@@ -14,7 +14,7 @@ from typing import Any
 
 from chains.errors import EvidenceError
 from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statement
-from chains.tekton.raw import text_at
+from chains.tekton.raw import mapping_at, text_at
 
 VSA = "https://slsa.dev/verification_summary/v1"
 SVR = "https://in-toto.io/attestation/svr/v0.2"
@@ -181,15 +181,42 @@ def read_vsa(statement: Statement) -> Claims:
     )
 
 
-def time_verified(statement: Statement) -> datetime:
+def read_svr(statement: Statement) -> Claims:
+    """Read a Simple Verification Result, which says what passed. Of several policies the first is told.
+
+    Raises :class:`EvidenceError` for what is missing or wrong. Unknown members are left unread.
+    """
+    predicate = statement.predicate
+    properties = predicate.get("properties")
+    if not isinstance(properties, list) or not all(isinstance(one, str) for one in properties):
+        raise EvidenceError("properties: expected a list of texts")
+    policies = mapping_at(predicate, "verifier").get("policies", [])
+    if not isinstance(policies, list) or not all(isinstance(one, Mapping) for one in policies):
+        raise EvidenceError("verifier.policies: expected a list of resource descriptors")
+    policy = policies[0] if policies else {}
+    sha256 = text_at(policy, "digest", "sha256")
+    if sha256 and _SHA256.fullmatch(sha256) is None:
+        raise EvidenceError("verifier.policies.digest.sha256: expected 64 hex digits")
+    return Claims(
+        verifier_id=_text(predicate, "verifier", "id"),
+        resource_uri="",
+        policy_uri=text_at(policy, "uri"),
+        policy_digest=f"sha256:{sha256}" if sha256 else "",
+        is_passed=True,
+        levels=tuple(properties),
+        verified_at=time_verified(statement, "timeCreated") if "timeCreated" in predicate else None,
+    )
+
+
+def time_verified(statement: Statement, member: str = "timeVerified") -> datetime:
     """Return when a summary says that it was made. Raises :class:`EvidenceError` for no time of RFC 3339."""
-    told = text_at(statement.predicate, "timeVerified")
+    told = text_at(statement.predicate, member)
     if _MOMENT.fullmatch(told):
         try:
             return datetime.fromisoformat(told)
         except (ValueError, OverflowError):
             pass
-    raise EvidenceError("timeVerified: expected a time such as 2026-12-31T00:00:00Z")
+    raise EvidenceError(f"{member}: expected a time such as 2026-12-31T00:00:00Z")
 
 
 def _text(predicate: Mapping[str, Any], *path: str) -> str:

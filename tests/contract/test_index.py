@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -630,12 +631,47 @@ def test_what_the_flow_stores_is_indexed_from_every_store(
     assert [(one["parts"], one["read"]) for one in rows(place, "store")] == [
         (one["parts"], one["parts"]) for one in rows(place, "store")
     ]
+    take_back = None if name == "oci" else _taken_back(name, tmp_path, read, request)
     attest(tmp_path, write, run_of("again", image))
     assert updated(place, trusted, read).new[Verdict.VERIFIED] >= 2
     after = content(place)
     built(place, trusted, read)
     for table in ("attestation", "run", "part", "used", "named", "day"):
         assert content(place)[table] == after[table]
+    if take_back is None:  # a registry cannot list all that it has, so that nothing is known to be gone
+        return
+    take_back()
+    ingested = updated(place, trusted, read)
+    assert (ingested.failed, ingested.removed > 0) == ({}, True), ingested.notes
+    after = content(place)
+    assert {one["name"] for one in rows(place, "run")} == {"app"}
+    built(place, trusted, read)
+    assert {key: rows_ for key, rows_ in content(place).items() if key != "store"} == {
+        key: rows_ for key, rows_ in after.items() if key != "store"
+    }
+
+
+def _taken_back(name: str, folder: Path, url: str, request: pytest.FixtureRequest) -> Callable[[], object]:
+    """Return what removes from a store all that is written to it from now on, behind its back."""
+    if name == "layout":
+        path = folder / "layout" / "index.json"
+        kept = path.read_bytes()
+        return lambda: path.write_bytes(kept)
+    if name == "file":
+        files = set((folder / "files").rglob("*"))
+
+        def unlink() -> None:
+            for path in sorted(set((folder / "files").rglob("*")) - files, reverse=True):
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+        return unlink
+    client, bucket = request.getfixturevalue("s3_server").client, url.split("/")[2]
+    keys = _keys(client, bucket)
+    return lambda: [client.delete_object(Bucket=bucket, Key=key) for key in _keys(client, bucket) - keys]
+
+
+def _keys(client: Any, bucket: str) -> set[str]:
+    return {one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}
 
 
 def test_what_could_not_be_read_in_a_layout_is_read_again(tmp_path: Path) -> None:

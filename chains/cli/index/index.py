@@ -22,7 +22,7 @@ from chains.cli.arguments import (
     store,
 )
 from chains.cli.commands import Command, Group
-from chains.cli.index.trusting import given_trust, trust_of, trust_options
+from chains.cli.index.trusting import given_trust, policy_option, trust_of, trust_options
 from chains.cli.progress import Progress
 from chains.cli.tables import write_table
 from chains.cli.trust import OPTIONS, trust_own_key
@@ -51,7 +51,7 @@ def _build(options: Options) -> int:
         urls = [LAYOUT]
     if not urls:
         raise UsageError("no store to index: pass --store URL; for a registry oci://REGISTRY/REPOSITORY")
-    if not given["key"] and urls == [LAYOUT]:
+    if not given["key"] and given["policy"] is None and urls == [LAYOUT]:
         given["key"] = [str(Path(trust_own_key()).absolute())]
     from chains.index.target import building  # noqa: PLC0415 - imports SQLAlchemy, which is slow
 
@@ -64,6 +64,10 @@ def _update(options: Options) -> int:
     from chains.index.target import remembered, updating  # noqa: PLC0415 - imports SQLAlchemy, which is slow
 
     given, known = remembered(place)
+    if options.policy is not None:
+        if given.get("policy") is None:
+            raise UsageError(f"the index {place} was built without policies: build it anew with --policy")
+        given = given | {"policy": str(Path(options.policy).absolute())}
     return _carry_out(options, updating, place, given, list(dict.fromkeys(options.store)) or known)
 
 
@@ -126,7 +130,9 @@ class _Bars:
 
 
 def _tell(ingested: Ingested, place: Place, form: str) -> None:
-    new = {word(verdict): ingested.new[verdict] for verdict in Verdict}
+    # without policies everything is judged
+    told_of = (one for one in Verdict if one is not Verdict.NOT_JUDGED or ingested.new[one])
+    new = {word(one): ingested.new[one] for one in told_of}
     for note in ingested.notes:
         say(f"note: {note}")
     for url, reason in ingested.failed.items():
@@ -139,6 +145,8 @@ def _tell(ingested: Ingested, place: Place, form: str) -> None:
                 "known": ingested.known,
                 "new": new,
                 "unread": ingested.unread,
+                "removed": ingested.removed,
+                "removedCopies": ingested.removed_copies,
                 "failed": ingested.failed,
                 "notes": ingested.notes,
             },
@@ -148,6 +156,9 @@ def _tell(ingested: Ingested, place: Place, form: str) -> None:
     told = ", ".join(f"{number} {name}" for name, number in new.items())
     write_line(f"{place}: {count(sum(new.values()), 'new statement')} ({told})")
     write_line(f"{count(ingested.pieces, 'piece')} of evidence, {ingested.known} known before")
+    if ingested.removed_copies:
+        gone = count(ingested.removed_copies, "piece")
+        write_line(f"{gone} of evidence gone from the stores; removed {count(ingested.removed, 'statement')}")
     if ingested.unread:
         write_line(f"{ingested.unread} could not be read: chains index stats --unread lists them")
 
@@ -228,6 +239,7 @@ index = Group(
                 _index(),
                 store("index this store, or export:FOLDER that chains export wrote"),
                 *trust_options(),
+                policy_option("index by these policies: the verdict is that of verify --policy"),
                 config(_CONFIG),
                 output(),
             ],
@@ -239,6 +251,7 @@ index = Group(
             [
                 _index(),
                 store("add this store, or export:FOLDER (default: those that were indexed before)"),
+                policy_option("where the policies of the build are now"),
                 config(_CONFIG),
                 output(),
             ],

@@ -26,7 +26,9 @@ TRUST = (
     "build_type", "revocations", "revocations_key", "revocations_state", "revocations_min_version",
 )  # fmt: skip
 """The names of the options."""
-_PATHS = ("key", "trusted_root", "revocations", "revocations_key", "revocations_state")
+_PATHS = ("key", "trusted_root", "revocations", "revocations_key", "revocations_state", "policy")
+_BESIDE_POLICY = frozenset({"revocations", "revocations_key", "revocations_state", "revocations_min_version"})
+"""Options that count beside a policy."""
 _LARGEST_ROOT = 16 * 1024 * 1024
 
 
@@ -37,7 +39,13 @@ def given_trust(options: Options) -> dict[str, Any]:
     """
     if options.revocations is None:
         revocations_of(options)
-    given = {name: getattr(options, name) for name in TRUST}
+    policy = getattr(options, "policy", None)
+    if policy is not None:
+        clash = sorted((set(TRUST) - _BESIDE_POLICY) & set(options.given))
+        if clash:
+            option = f"--{clash[0].replace('_', '-')}"
+            raise UsageError(f"pass --policy or {option}: with a policy, the policy says who is trusted")
+    given = {name: getattr(options, name) for name in TRUST} | {"policy": policy}
     return given | {name: _absolute(given[name]) for name in _PATHS}
 
 
@@ -45,6 +53,8 @@ def trust_of(given: dict[str, Any], settings: Settings) -> Trust:
     """Return whom the options trust. Raises :class:`UsageError`."""
     from chains.index.reading import Trust  # noqa: PLC0415 - needed where an index is written
 
+    if given.get("policy") is not None:
+        return _by_policy(given, settings)
     listed = open_listed_keys(given["key"], settings.config) if given["key"] else []
     certificate = CertificateWanted.from_options(*(given[name] for name in TRUST[1:5]))
     root = given["trusted_root"]
@@ -82,6 +92,20 @@ def trust_of(given: dict[str, Any], settings: Settings) -> Trust:
     return Trust(criteria, told, given, revocations)
 
 
+def _by_policy(given: dict[str, Any], settings: Settings) -> Trust:
+    """Return the trust in whom policies trust."""
+    from chains.cli.policies.decide import load_policy  # noqa: PLC0415 - policies take long to import
+    from chains.index.reading import Trust  # noqa: PLC0415
+    from chains.index.upkeep.by_policy import PolicyTrust  # noqa: PLC0415
+
+    policy = load_policy(given["policy"], settings, Options(**given, given=frozenset()))
+    told = {
+        "policy": policy.digest,
+        "documents": {one.policy.name: one.policy.digest for one in policy.documents},
+    }
+    return Trust(None, told, given, policy=PolicyTrust(policy))
+
+
 def trust_options() -> list[Option]:
     """Return the options that say whom to trust."""
     return [
@@ -98,6 +122,11 @@ def trust_options() -> list[Option]:
         Option("--build-type", "require this build type of provenance", default=None, metavar="URI"),
         *revocation_options(),
     ]
+
+
+def policy_option(text: str) -> Option:
+    """Return the option that names policies."""
+    return Option("--policy", text, default=None, metavar="FILE", type=FILE)
 
 
 def _absolute(value: Any) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chains.web.api.verify_now import Trusting
 
 _NOBODY = "nobody is named to trust: start chains web with --key PUB, or build the index with it"
+_BY_POLICY = "the index is by policies, which are not asked here: start chains web with --key PUB"
 
 
 def trusting_of(options: Options, place: Place, settings: Settings) -> Trusting:
@@ -41,6 +42,8 @@ def _opened(given: dict[str, Any], settings: Settings) -> Trusting:
 
     trust = trust_of(given, settings)
     stores = store_options(settings.config)
+    if trust.criteria is None:
+        return Trusting(options=stores, trouble=_BY_POLICY)
     if not trust.criteria.keys and trust.criteria.certificate is None:
         return Trusting(options=stores, trouble=_NOBODY)
     return Trusting(trust.criteria, trust.revocations, stores)

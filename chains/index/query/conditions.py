@@ -11,11 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chains.index.codes import Kind, Level, Outcome, Role, Verdict, What, uid_bytes
+from chains.index.codes import (
+    Kind,
+    Level,
+    Outcome,
+    Role,
+    Verdict,
+    What,
+    digest_bytes,
+    prefix_range,
+    uid_bytes,
+)
 from chains.index.names import beginnings_of, name_of, spellings_of
 from chains.index.query.lookup import MOST, Found, algorithms, last_parts, text_condition, with_digest, words
 from chains.index.query.scope import View
-from chains.index.query.sql import NEVER, Sql, all_of, any_of, exists, not_true, one_of
+from chains.index.query.sql import NEVER, Sql, all_of, any_of, between, exists, not_true, one_of
 from chains.index.query.terms import Digest, Key, RunWanted, Term, Word
 
 ATTESTATION: Final = "attestation"
@@ -159,6 +169,46 @@ def _verdict(_: View, value: Word) -> Condition:
     return Condition(sql, (Source(ATTESTATION, all_of((Sql("a.verdict <> 0"), sql)), "attestation_bad"),))
 
 
+def _summaries(where: Sql) -> Condition:
+    """Return the verification summaries with a condition on their row ``s``."""
+    if where == NEVER:
+        return Condition(NEVER, ())
+    ids = Sql(f"a.id IN (SELECT s.attestation FROM summary AS s WHERE {where.text})", where.values)  # noqa: S608
+    sql = exists("summary", "s", (Sql("s.attestation = a.id"), where))
+    return Condition(sql, (Source(ATTESTATION, ids, is_ordered=False),))
+
+
+def _result(_: View, value: Word) -> Condition:
+    return _summaries(Sql("s.passed" if value.text == "passed" else "NOT s.passed"))
+
+
+def _verifier(view: View, value: Word) -> Condition:
+    return _summaries(words(view.reader, (What.VERIFIER,), value).on("s.verifier"))
+
+
+def _policy(view: View, value: Word) -> Condition:
+    """Return what a policy judged, and the summaries that name it."""
+    judged = words(view.reader, (What.JUDGED_BY,), value).on("a.policy")
+    return _with_policy(judged, words(view.reader, (What.POLICY,), value).on("s.policy"))
+
+
+def _policy_digest(_: View, digest: Digest) -> Condition:
+    def on(column: str) -> Sql:
+        if digest.is_prefix:
+            return between(column, *prefix_range(digest.hex))
+        return one_of(column, (digest_bytes(digest.hex),))
+
+    return _with_policy(on("a.policy_digest"), on("s.policy_digest"))
+
+
+def _with_policy(judged: Sql, stated: Sql) -> Condition:
+    summaries = _summaries(stated)
+    if judged == NEVER:
+        return summaries
+    # most statements of an index have one of few policies: no index leads to them
+    return Condition(any_of((judged, summaries.sql)))
+
+
 def _code(value: Word) -> str:
     """Return the name of a code, of which a query has the word (:func:`chains.index.codes.word`)."""
     return value.text.upper().replace("-", "_")
@@ -286,6 +336,7 @@ _OF_DIGEST: Final[dict[Key, Callable[[View, Digest], Condition]]] = {
     Key.COMMIT: _commits,
     Key.IMAGE: _subjects,
     Key.INPUT: _inputs,
+    Key.POLICY: _policy_digest,
     Key.STEP_IMAGE: lambda view, digest: _artifacts(view, digest, one_of("role", (Role.STEP_IMAGE,))),
 }
 _OTHER_WORDS: Final[dict[Key, Callable[[View, Word], Condition]]] = {
@@ -293,4 +344,7 @@ _OTHER_WORDS: Final[dict[Key, Callable[[View, Word], Condition]]] = {
     Key.OUTCOME: _outcome,
     Key.VERDICT: _verdict,
     Key.NAME: _anything,
+    Key.POLICY: _policy,
+    Key.RESULT: _result,
+    Key.VERIFIER: _verifier,
 }

@@ -9,14 +9,14 @@ from typing import Any
 from chains.columns import csv_line
 from chains.index.codes import Level, Outcome, Verdict, word
 from chains.index.query.answer import Answer
-from chains.index.query.rows import Hit
+from chains.index.query.rows import Hit, Summed
 from chains.index.query.state import StoreState
 from chains.text import count, rfc3339
 
 COLUMNS = (
     "verdict", "checked", "signer", "reason", "finished", "namespace", "run", "runUid", "pipeline",
     "repository", "commit", "builder", "level", "outcome", "predicateType", "digest", "subject",
-    "subjectDigest", "furtherSubjects",
+    "subjectDigest", "furtherSubjects", "policy", "policyDigest", "result", "verifier",
 )  # fmt: skip
 _SHORT = 12
 _SHORT_COMMIT = 7
@@ -56,6 +56,7 @@ def _hit_to_json(hit: Hit) -> dict[str, Any]:
         "signer": hit.signer or None,
         "reason": hit.reason or None,
         "detail": hit.detail or None,
+        "policy": {"name": hit.policy, "digest": hit.policy_digest} if hit.policy else None,
         "finishedAt": _time(hit.finished),
         "namespace": hit.namespace or None,
         "pipeline": hit.pipeline or None,
@@ -78,7 +79,24 @@ def _hit_to_json(hit: Hit) -> dict[str, Any]:
         },
         "subjects": [{"name": one.name, "digest": one.digest} for one in hit.subjects],
         "hasMoreSubjects": hit.has_more_subjects,
+        "summary": hit.summary and _summed_to_json(hit.summary),
     }
+
+
+def _summed_to_json(said: Summed) -> dict[str, Any]:
+    return {
+        "result": _result(said),
+        "verifier": said.verifier or None,
+        "resource": said.resource or None,
+        "policy": said.policy or None,
+        "policyDigest": said.policy_digest or None,
+        "levels": list(said.levels),
+        "verifiedAt": _time(said.verified),
+    }
+
+
+def _result(said: Summed) -> str:
+    return "passed" if said.is_passed else "failed"
 
 
 def to_csv(answer: Answer) -> Iterator[str]:
@@ -93,6 +111,8 @@ def to_csv(answer: Answer) -> Iterator[str]:
             run.commit if run else "", hit.builder, word(hit.level) if hit.level else "",
             word(hit.outcome) if hit.outcome else "", hit.predicate, hit.digest,
             subject.name if subject else "", subject.digest if subject else "", more,
+            hit.policy, hit.policy_digest, _result(hit.summary) if hit.summary else "",
+            hit.summary.verifier if hit.summary else "",
         ))  # fmt: skip
 
 
@@ -127,9 +147,16 @@ def confirmed(hit: Hit) -> str:
     """
     at = _time(hit.checked)
     if hit.verdict is Verdict.VERIFIED:
-        return f"at {at} with {hit.signer}"
+        return f"at {at} with {hit.signer}" + (f" by policy {hit.policy}" if hit.policy else "")
     why = f"{hit.reason}: {hit.detail}".rstrip(": ")
-    return f"{'UNDECIDED' if hit.verdict is Verdict.INDETERMINATE else 'NOT CONFIRMED'} at {at}: {why}"
+    return f"{_NOT_GOOD[hit.verdict]} at {at}: {why}"
+
+
+_NOT_GOOD = {
+    Verdict.FAILED: "NOT CONFIRMED",
+    Verdict.INDETERMINATE: "UNDECIDED",
+    Verdict.NOT_JUDGED: "NOT JUDGED",
+}
 
 
 def summary(answer: Answer) -> Iterator[str]:

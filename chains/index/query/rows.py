@@ -47,11 +47,26 @@ class RunOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Summed:
+    """What a verification summary says. ``policy_digest`` is ``sha256:HEX``, ``verified`` in seconds."""
+
+    is_passed: bool
+    verifier: str
+    resource: str
+    policy: str
+    policy_digest: str
+    levels: tuple[str, ...]
+    verified: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One attestation. Times are seconds of Unix time; ``finished`` is 0 if no evidence says it.
 
     ``verdict`` is what a verification at ``checked`` said. ``signer`` is empty unless it was verified, and
     ``reason`` and ``detail`` say why if it was not: everything else is then a claim of whoever wrote it.
+    ``policy`` is the policy that gave the verdict, ``policy_digest`` the ``sha256:HEX`` of its document; both
+    are empty in an index by criteria, and for what no policy is for.
     """
 
     position: Position
@@ -72,6 +87,9 @@ class Hit:
     run: RunOf | None
     subjects: tuple[Subject, ...]
     has_more_subjects: bool
+    policy: str = ""
+    policy_digest: str = ""
+    summary: Summed | None = None
 
     @property
     def is_verified(self) -> bool:
@@ -92,7 +110,9 @@ def hits(view: View, positions: Sequence[Position]) -> list[Hit]:
     return [_hit(one, found[one.id], subjects.get(one.id, [])) for one in positions if one.id in found]
 
 
-_TERMS_OF_A = ("predicate", "reason", "signer", "namespace", "pipeline", "builder", "repository")
+_TERMS_OF_A = ("predicate", "reason", "signer", "namespace", "pipeline", "builder", "repository", "policy")
+_TERMS_OF_V = ("verifier", "resource", "policy")
+_OF_V = ("passed", "policy_digest", "levels", "verified")
 _TERMS_OF_R = ("namespace", "task", "trigger", "sender", "account", "node")
 
 
@@ -100,7 +120,9 @@ def _select(view: View, where: Sql) -> Sql:
     columns = ["a.id", "a.digest", "a.verdict", "a.detail", "a.checked", "a.finished", "a.level", "a.outcome"]
     columns += ["r.uid", "r.kind", "r.name", 'r."commit"']
     joins: list[str] = []
-    for alias, names in (("a", _TERMS_OF_A), ("r", _TERMS_OF_R)):
+    columns += ["a.policy_digest", *(f"v.{name}" for name in _OF_V)]
+    joins.append("LEFT JOIN summary AS v ON v.attestation = a.id")
+    for alias, names in (("a", _TERMS_OF_A), ("r", _TERMS_OF_R), ("v", _TERMS_OF_V)):
         for name in names:
             columns.append(f"{alias}_{name}.text")
             joins.append(f"LEFT JOIN term AS {alias}_{name} ON {alias}_{name}.id = {alias}.{name}")
@@ -115,10 +137,21 @@ def _select(view: View, where: Sql) -> Sql:
 
 
 def _hit(position: Position, row: tuple[Any, ...], subjects: Sequence[Subject]) -> Hit:
-    _, digest, verdict, detail, checked, finished, level, outcome, uid, kind, name, commit, *texts = row
+    _, digest, verdict, detail, checked, finished, level, outcome, uid, kind, name, commit, *more = row
+    policy_digest, passed, stated, levels, verified, *texts = more
     words = [original(text or "") for text in texts]
     of_a = dict(zip(_TERMS_OF_A, words, strict=False))
-    of_r = dict(zip(_TERMS_OF_R, words[len(_TERMS_OF_A) :], strict=True))
+    of_r = dict(zip(_TERMS_OF_R, words[len(_TERMS_OF_A) :], strict=False))
+    of_v = dict(zip(_TERMS_OF_V, words[len(_TERMS_OF_A) + len(_TERMS_OF_R) :], strict=True))
+    summary = None
+    if passed is not None:
+        summary = Summed(
+            is_passed=bool(passed),
+            policy_digest=_sha256(stated),
+            levels=tuple(original(levels).split()),
+            verified=verified or 0,
+            **of_v,
+        )
     run = None
     if uid is not None:
         run = RunOf(
@@ -140,8 +173,14 @@ def _hit(position: Position, row: tuple[Any, ...], subjects: Sequence[Subject]) 
         run=run,
         subjects=tuple(subjects[:MOST_SUBJECTS]),
         has_more_subjects=len(subjects) > MOST_SUBJECTS,
+        policy_digest=_sha256(policy_digest),
+        summary=summary,
         **of_a,
     )
+
+
+def _sha256(digest: Any) -> str:
+    return "" if digest is None else f"sha256:{digest_text(bytes(digest))}"
 
 
 def _subjects(view: View, numbers: Sequence[int]) -> dict[int, list[Subject]]:

@@ -43,6 +43,9 @@ class Key(StrEnum):
     TYPE = "type"
     LEVEL = "level"
     VERDICT = "verdict"
+    POLICY = "policy"
+    RESULT = "result"
+    VERIFIER = "verifier"
     OUTCOME = "outcome"
     FROM = "from"
     TO = "to"
@@ -62,6 +65,8 @@ ONE_VALUE = frozenset(
         Key.TYPE,
         Key.LEVEL,
         Key.VERDICT,
+        Key.RESULT,
+        Key.VERIFIER,
         Key.OUTCOME,
     )
 )

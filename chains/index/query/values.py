@@ -23,6 +23,7 @@ SHORTEST_DIGEST, SHORTEST_COMMIT = 12, 7
 """The least hex digits of the beginning of a digest, and of a commit."""
 _LONGEST_DIGEST = max(LENGTHS)
 _SHOWN = 60
+_SHA256 = 64
 _ALGORITHMS = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128, "gitCommit": 0}
 """The algorithms that may stand before a digest, with their hex digits; a git commit has 40 or 64."""
 ALGORITHM = re.compile(rf"(?:{'|'.join(_ALGORITHMS)}):")
@@ -50,12 +51,15 @@ TYPES = {
     "svr": Word(SVR),
 }
 """Short names of predicate types."""
-VERDICTS = ("verified", "failed", "indeterminate")
+VERDICTS = ("verified", "failed", "indeterminate", "not-judged")
 """The words for what a verification of the index said."""
+RESULTS = ("passed", "failed")
+"""The words for what a verification summary says."""
 WORDS: dict[str, tuple[str, ...]] = {
     Key.TYPE: tuple(TYPES),
     Key.LEVEL: tuple(map(str, LEVELS)),
     Key.VERDICT: VERDICTS,
+    Key.RESULT: RESULTS,
     Key.OUTCOME: tuple(map(str, RunOutcome)),
 }
 """The words that a key takes, where it has a list of them."""
@@ -126,6 +130,13 @@ def _as_digest(key: Key, raw: Raw) -> Digest | None:
             "the beginning is enough"
         )
     return Digest(digits, algorithm)
+
+
+def _policy(key: Key, raw: Raw) -> Value:
+    """Return a digest if it has an algorithm in front or all of its digits, else a name or a URI."""
+    is_digest = raw.text.startswith("sha256:") or len(raw.text) == _SHA256
+    found = _as_digest(key, raw) if is_digest and not raw.is_quoted else None
+    return found or Word(raw.text, raw.is_prefix)
 
 
 def _digest_or_word(key: Key, raw: Raw) -> Value:
@@ -210,6 +221,8 @@ _READERS: dict[Key, Callable[[Key, Raw], Value]] = {
     Key.TYPE: _type,
     Key.LEVEL: _choice(WORDS[Key.LEVEL]),
     Key.VERDICT: _choice(WORDS[Key.VERDICT]),
+    Key.POLICY: _policy,
+    Key.RESULT: _choice(WORDS[Key.RESULT]),
     Key.OUTCOME: _choice(WORDS[Key.OUTCOME]),
     Key.FROM: _moment,
     Key.TO: _moment,
@@ -239,6 +252,9 @@ EXPECTED = {
     Key.TYPE: f"a predicate type, or one of {', '.join(TYPES)}",
     Key.LEVEL: f"one of {', '.join(LEVELS)}",
     Key.VERDICT: f"one of {', '.join(VERDICTS)}",
+    Key.POLICY: "the name of a policy, the URI of one, or its digest",
+    Key.RESULT: f"one of {', '.join(RESULTS)}",
+    Key.VERIFIER: "the id of a verifier",
     Key.OUTCOME: f"one of {', '.join(RunOutcome)}",
     Key.FROM: _TIMES,
     Key.TO: _TIMES,

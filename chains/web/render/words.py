@@ -39,6 +39,7 @@ _STATES: Final = {
     Verdict.VERIFIED: ("ok", "Confirmed"),
     Verdict.FAILED: ("bad", "Not confirmed"),
     Verdict.INDETERMINATE: ("unsure", "Undecided"),
+    Verdict.NOT_JUDGED: ("unsure", "Not judged"),
 }
 _SHORT_KEY: Final = 18
 _IDENTITY: Final = re.compile(r"(?P<identity>.+) \(issuer (?P<issuer>.+)\)", re.DOTALL)

@@ -94,7 +94,8 @@ def namespace_counts(view: View, since: date, until: date) -> list[NamespaceCoun
             name,
             by.get(Verdict.VERIFIED, 0),
             by.get(Verdict.FAILED, 0),
-            by.get(Verdict.INDETERMINATE, 0),
+            # what no policy is for is not good either
+            by.get(Verdict.INDETERMINATE, 0) + by.get(Verdict.NOT_JUDGED, 0),
         )
         for name, by in found.items()
     ]

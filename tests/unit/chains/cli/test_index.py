@@ -15,7 +15,7 @@ from chains.cli.main import run as main
 from chains.cli.progress import pace
 from signers.keys.keyfile import generate_key, write_key_pair
 from tests.unit.chains.index.made import rows
-from tests.unit.chains.lineage.made import COMMIT, attest, run_of
+from tests.unit.chains.lineage.made import COMMIT, attest, digest, run_of
 
 APP = "registry.example.com/shop/app"
 
@@ -57,6 +57,8 @@ def test_an_index_is_built_and_updated(evidence: Path, capsys: pytest.CaptureFix
         "known": 0,
         "new": {"verified": 4, "failed": 4, "indeterminate": 0},
         "unread": 0,
+        "removed": 0,
+        "removedCopies": 0,
         "failed": {},
         "notes": [],
     }
@@ -109,6 +111,86 @@ def test_an_index_is_exported(evidence: Path, capsys: pytest.CaptureFixture[str]
     assert main(["index", "export", "--output", "parquet"]) == 2
     assert main(["index", "export", "days"]) == 2
     assert "parquet is written to a FOLDER, json and csv to standard output" in capsys.readouterr().err
+
+
+def policy_file(folder: Path, key: Path, **require: object) -> Path:
+    """Return a policy for the image of the first run alone."""
+    written = {
+        "apiVersion": "provenance.chains/v1",
+        "kind": "Policy",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "match": {"images": [APP]},
+            "trust": [
+                {
+                    "name": "ci",
+                    "signer": {"keys": [{"pem": key.read_text()}]},
+                    "builderId": "https://ci.example.com/tekton",
+                    "maxLevel": 2,
+                }
+            ],
+            "require": require,
+        },
+    }
+    path = folder / "policy.yaml"
+    path.write_text(json.dumps(written))
+    return path
+
+
+@pytest.mark.parametrize(("level", "code"), [(2, 0), (3, 1)])
+def test_an_index_by_policies_says_what_verify_says(
+    level: int, code: int, evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    layout = f"oci-layout:{evidence / 'layout'}"
+    policy = policy_file(tmp_path, evidence / "own.pub", level=level)
+    image = f"{APP}@{digest(APP)}"
+    assert main(["verify", "--policy", str(policy), "--store", layout, image, "--output", "json"]) == code
+    said = told(capsys)
+    assert main(["index", "build", "--policy", str(policy), "--store", layout, "--output", "json"]) == 0
+    good, bad = (4, 0) if code == 0 else (0, 4)
+    # the other run is about an image that no policy is for
+    assert told(capsys)["new"] == {"verified": good, "failed": bad, "indeterminate": 0, "not-judged": 4}
+    assert main(["search", "policy:shop", "--output", "json"]) == 0
+    results = told(capsys)["results"]
+    assert {(one["verdict"], one["policy"]["digest"]) for one in results} == {  # type: ignore[attr-defined]
+        (str(said["verdict"]).lower(), said["policy"]["digest"])  # type: ignore[index]
+    }
+    assert main(["search", "verdict:not-judged"]) == 0
+    assert "NOT JUDGED" in (shown := capsys.readouterr().out)
+    assert f"no_policy: no policy is for {APP}-odd@" in shown
+    assert main(["index", "stats"]) == 0
+    assert ["all", str(good), str(bad), "0", "4"] in [
+        line.split() for line in capsys.readouterr().out.splitlines()
+    ]
+    assert main(["index", "update", "--output", "json"]) == 0
+    assert told(capsys)["new"] == {"verified": 0, "failed": 0, "indeterminate": 0}
+    # a policy that says something else cannot go on
+    policy_file(tmp_path, evidence / "other.pub")
+    assert main(["index", "update"]) == 2
+    assert "was built with other keys or demands" in capsys.readouterr().err
+
+
+def test_a_policy_and_criteria_exclude_each_other(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = policy_file(Path(), evidence / "own.pub")
+    layout, key = f"oci-layout:{evidence / 'layout'}", str(evidence / "own.pub")
+    given = ["index", "build", "--store", layout, "--policy", str(policy)]
+    assert main([*given, "--key", key]) == 2
+    assert "pass --policy or --key" in capsys.readouterr().err
+    assert main(["index", "build", "--store", layout, "--key", key]) == 0
+    assert main(["index", "update", "--policy", str(policy)]) == 2
+    assert "was built without policies" in capsys.readouterr().err
+
+
+def test_an_export_answers_policies(
+    evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    layout, key = f"oci-layout:{evidence / 'layout'}", str(evidence / "own.pub")
+    assert main(["export", "pack", "--store", layout, "--key", key]) == 1  # the other key
+    policy = policy_file(tmp_path, evidence / "own.pub", level=2)
+    capsys.readouterr()
+    given = ["index", "build", "--policy", str(policy), "--store", "export:pack", "--output", "json"]
+    assert main(given) == 0
+    assert told(capsys)["new"] == {"verified": 3, "failed": 0, "indeterminate": 0}
 
 
 def test_what_could_not_be_read_is_listed(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +27,21 @@ from chains.verify.criteria import Criteria
 from signers.formats.bundle import build_bundle
 from signers.formats.dsse import Envelope, Signature, pae
 from signers.keys.public_key import PublicKey
+from storage.base import Store
+from storage.errors import StoreError
 from storage.open import open_store
-from storage.record import BUNDLE_FORMAT, DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, Evidence, Origin
+from storage.parts import Part
+from storage.record import (
+    BUNDLE_FORMAT,
+    DSSE_FORMAT,
+    IN_TOTO_PAYLOAD_TYPE,
+    Evidence,
+    Findings,
+    Origin,
+    Record,
+    Skipped,
+    Stored,
+)
 
 Json = Any
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -226,7 +241,7 @@ def updated(place: Place, trusted: Trust, *sources: Source | str, now: datetime 
 
 _TERMS = {
     "run": "namespace pipeline task builder repository trigger sender account node reason level_reason",
-    "attestation": "predicate signer reason namespace pipeline builder repository",
+    "attestation": "predicate signer reason namespace pipeline builder repository policy",
     "artifact": "algorithm name",
     "named": "name",
     "step": "name ended_as",
@@ -347,3 +362,41 @@ def _used_terms(connection: Connection) -> set[int]:
 
 def file_at(path: Path) -> Place:
     return Place(path=str(path))
+
+
+class Held(Store):
+    """A store in memory that lists what it has and finds it again; ``held`` may be changed between two readings."""
+
+    def __init__(self, *held: Evidence, url: str = "held:", unseen: str = "") -> None:
+        self.url, self.unseen = url, unseen
+        self.held = list(held)
+        self.skipped: list[Skipped] = []
+        self.error: StoreError | None = None
+        self.find_error: StoreError | None = None
+
+    async def put(self, record: Record) -> Stored:
+        raise NotImplementedError
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        if self.find_error is not None:
+            raise self.find_error
+        return Findings(tuple(one for one in self.held if digest in about(one)))
+
+    async def find_run(self, uid: str) -> Findings:
+        return Findings(tuple(one for one in self.held if f"run {uid}" in about(one)))
+
+    async def scan(self) -> AsyncIterator[Part]:
+        for one in self.held:
+            yield Part(Findings((one,)), len(self.held))
+        if self.skipped:
+            yield Part(Findings(skipped=tuple(self.skipped)), len(self.held))
+        if self.error is not None:
+            raise self.error
+
+
+def about(evidence: Evidence) -> set[str]:
+    """Return the digests and the run that evidence is about."""
+    members = json.loads(evidence.data)
+    said = json.loads(base64.b64decode(members.get("dsseEnvelope", members)["payload"]))
+    digests = {f"{name}:{value}" for one in said["subject"] for name, value in one["digest"].items()}
+    return digests | {f"run {uid}" for uid in re.findall(UID(0)[:-1] + ".", json.dumps(said["predicate"]))}

@@ -286,7 +286,8 @@ def test_the_page_has_every_key_and_every_word_of_the_language() -> None:
     [
         ("sig", ["signer:"]),
         ("level:enf", ["level:enforced"]),
-        ("verdict:", ["verdict:verified", "verdict:failed", "verdict:indeterminate"]),
+        ("verdict:", ["verdict:verified", "verdict:failed", "verdict:indeterminate", "verdict:not-judged"]),
+        ("result:", ["result:passed", "result:failed"]),
         ("namespace:s", []),
     ],
 )

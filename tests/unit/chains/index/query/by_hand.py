@@ -74,6 +74,10 @@ def _is(found: str, wanted: Digest) -> bool:
 
 
 def _digests(row: Row, key: Key) -> Iterator[str]:
+    if key is Key.POLICY:
+        named = (row.policy_digest, row.summary.policy_digest if row.summary else "")
+        yield from (f"sha256:{digest}" for digest in named if digest)
+        return
     if key in {Key.HASH, Key.DIGEST}:
         yield f"sha256:{row.digest}"
         yield from (f"sha256:{digest}" for digest in row.stored)
@@ -106,7 +110,15 @@ def _texts(row: Row, key: Key, wanted: Word, seen: set[str] | None) -> Iterator[
         Key.ACCOUNT: run.account,
         Key.NODE: run.node,
     }
-    if key in simple:
+    said = row.summary
+    if key is Key.RESULT:
+        yield "" if said is None else "passed" if said.is_passed else "failed"
+    elif key is Key.VERIFIER:
+        yield said.verifier if said else ""
+    elif key is Key.POLICY:
+        yield row.policy
+        yield said.policy if said else ""
+    elif key in simple:
         yield simple[key]()
     elif key in of_run:
         yield of_run[key] if _may_be_seen(row, seen) else ""

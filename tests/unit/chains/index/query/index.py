@@ -45,6 +45,16 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What a verification summary says."""
+
+    is_passed: bool
+    verifier: str = ""
+    policy: str = ""
+    policy_digest: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
     """An attestation. Digests are ``algorithm:hex``; ``namespace`` is what the attestation itself says."""
 
@@ -63,6 +73,10 @@ class Row:
     tasks: tuple[str, ...] = ()
     stored: tuple[str, ...] = field(default=())
     """Digests of copies, in hex."""
+    policy: str = ""
+    policy_digest: str = ""
+    """In hex, like that of the summary."""
+    summary: Summary | None = None
 
 
 class Writer:
@@ -161,7 +175,21 @@ class Writer:
             repository=None,
             level=run.level,
             outcome=run.outcome,
+            policy=self._term(What.JUDGED_BY, row.policy),
+            policy_digest=bytes.fromhex(row.policy_digest) or None,
         )
+        if row.summary is not None:
+            said = row.summary
+            self._add(
+                "summary",
+                attestation=number,
+                verifier=self._term(What.VERIFIER, said.verifier),
+                policy=self._term(What.POLICY, said.policy),
+                policy_digest=bytes.fromhex(said.policy_digest) or None,
+                passed=said.is_passed,
+                levels="SLSA_BUILD_LEVEL_2 OWN",
+                verified=1_790_000_000,
+            )
         predicate = self._term(What.PREDICATE, row.predicate)
         for place in {0, namespace or 0}:
             self._days[place, row.finished // 86_400, predicate, run.level, row.verdict] += 1

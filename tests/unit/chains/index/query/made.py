@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from chains.index.query.terms import Key
-from chains.index.query.values import TYPES, VERDICTS
+from chains.index.query.values import RESULTS, TYPES, VERDICTS
 from chains.isolation.finding import LEVELS
 from chains.statements.attributes import RunOutcome
 
@@ -50,6 +50,8 @@ _VALUES: dict[Key, st.SearchStrategy[str]] = {
     Key.LEVEL: st.sampled_from(LEVELS),
     Key.VERDICT: st.sampled_from(VERDICTS),
     Key.OUTCOME: st.sampled_from(tuple(RunOutcome)),
+    Key.POLICY: _FREE | _HEX.map(lambda text: f"sha256:{text}"),
+    Key.RESULT: st.sampled_from(RESULTS),
     Key.FROM: _TIMES,
     Key.TO: _TIMES,
     Key.LAST: st.builds(lambda number, unit: f"{number}{unit}", st.integers(1, 999), st.sampled_from("mhdw")),

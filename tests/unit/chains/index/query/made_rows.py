@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict
 from chains.index.query.terms import Key
-from chains.index.query.values import VERDICTS
-from tests.unit.chains.index.query.index import Row, Run
+from chains.index.query.values import RESULTS, VERDICTS
+from tests.unit.chains.index.query.index import Row, Run, Summary
 
 NAMES = (
     "shop",
@@ -96,6 +96,9 @@ def _row(number: int, run: Run, row: Row) -> Row:
         tuple(dict.fromkeys(row.materials)),
         tuple(dict.fromkeys(row.tasks)),
         (own,),
+        row.policy,
+        row.policy_digest,
+        row.summary,
     )
 
 
@@ -117,6 +120,16 @@ _parts = st.builds(
         max_size=3,
     ).map(tuple),
     tasks=st.lists(_name, max_size=1).map(tuple),
+    policy=_maybe,
+    policy_digest=st.sampled_from(("", *DIGESTS)),
+    summary=st.none()
+    | st.builds(
+        Summary,
+        is_passed=st.booleans(),
+        verifier=_maybe,
+        policy=_maybe,
+        policy_digest=st.sampled_from(("", *DIGESTS)),
+    ),
 )
 
 
@@ -169,6 +182,13 @@ _values: dict[Key, st.SearchStrategy[str]] = {
     Key.LEVEL: st.sampled_from(Level).filter(bool).map(lambda level: level.name.lower().replace("_", "-")),
     Key.OUTCOME: st.sampled_from(Outcome).filter(bool).map(lambda one: one.name.lower().replace("_", "-")),
     Key.VERDICT: st.sampled_from(VERDICTS),
+    Key.RESULT: st.sampled_from(RESULTS),
+    Key.POLICY: _words
+    | st.builds(
+        lambda digest, length: f"sha256:{digest[:length]}",
+        st.sampled_from(DIGESTS),
+        st.sampled_from((12, 64)),
+    ),
     Key.SIGNER: st.sampled_from(("alice@example.com", *map(_quoted, SIGNERS))) | _words,
 }
 _keys = [key for key in Key if key not in {Key.FROM, Key.TO, Key.LAST}]
