@@ -48,7 +48,8 @@ _RUN = (
 _SUMMARY = (summary.c.passed, summary.c.verifier, summary.c.levels)
 _WORDS = (
     attestation.c.policy, attestation.c.predicate, attestation.c.signer, attestation.c.reason,
-    attestation.c.namespace, attestation.c.pipeline, attestation.c.builder, attestation.c.repository, run.c.task, run.c.trigger,
+    attestation.c.namespace, attestation.c.pipeline, attestation.c.builder, attestation.c.repository,
+    run.c.task, run.c.trigger,
     run.c.sender, run.c.account, run.c.node, run.c.reason, run.c.level_reason,
 )  # fmt: skip
 
