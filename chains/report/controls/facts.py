@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
 from chains.report.controls.fact import Fact, Kind, Value
 from chains.report.controls.tally import Tally
-from chains.report.document.format import COUNTED, LedgerHead, Scope
+from chains.report.document.format import COUNTED, Scope, Source
 
 _facts: dict[str, Fact] = {}
 FACTS: Final[Mapping[str, Fact]] = MappingProxyType(_facts)
@@ -149,7 +149,12 @@ def population_whole(counted: Tally) -> Value:
         return False
     lost = any(source["problems"] for source in population["sources"])
     known = any(stray["shouldBeKnown"] for stray in population["evidenceWithoutRun"])
-    open_ends = (population["undecided"], population["gaps"], population["problems"])
+    open_ends = (
+        population["undecided"],
+        population["gaps"],
+        population["problems"],
+        population["differences"],
+    )
     return not (lost or known or any(open_ends))
 
 
@@ -166,27 +171,40 @@ def images_without_run(counted: Tally) -> Value:
     return len(population["imagesWithoutRun"]) if population["imagesAsked"] else None
 
 
+@_fact(Kind.FLAG, _AUDIT)
+def period_over(counted: Tally) -> Value:
+    """The period had ended at the report time."""
+    scope = counted.head["scope"]
+    return scope["until"] is None or _moment(scope["until"]) <= _moment(scope["at"])
+
+
 @_fact(Kind.FLAG, _LEDGER)
 def ledger_unbroken(counted: Tally) -> Value:
-    """Signed days of a ledger cover the period without a break; each of its logs is verified to the end."""
-    heads = counted.head["population"]["ledgers"]
-    kinds = {source["name"]: source["kind"] for source in counted.head["population"]["sources"]}
-    gaps = counted.head["population"]["gaps"]
-    if not heads or any(kinds.get(gap["source"]) == "ledger" for gap in gaps):
+    """Every ledger is verified without a problem, and its signed days cover the period without a gap."""
+    population, scope = counted.head["population"], counted.head["scope"]
+    ledgers = {source["name"]: source for source in population["sources"] if source["kind"] == "ledger"}
+    heads = population["ledgers"]
+    if not ledgers or not heads or any(gap["source"] in ledgers for gap in population["gaps"]):
         return False
-    return all(_is_unbroken(head, counted.head["scope"]) for head in heads)
+    if any(head["notVerified"] or head["signer"] is None for head in heads):
+        return False
+    return all(_covers(source, scope) for source in ledgers.values())
 
 
-def _is_unbroken(head: LedgerHead, scope: Scope) -> bool:
-    if head["notVerified"] or head["notClosed"] or not head["days"] or head["signer"] is None:
+def _covers(source: Source, scope: Scope) -> bool:
+    """Return whether the signed days of a ledger without problems cover the period."""
+    if source["problems"] or source["since"] is None or source["until"] is None:
         return False
-    # a day that is not over cannot be closed: the last day that must be there is the one before the end
-    last = datetime.fromisoformat(scope["until"] or scope["at"]) - timedelta(seconds=1)
-    at = datetime.fromisoformat(scope["at"])
-    if last.date() >= at.date():
-        last = at - timedelta(days=1)
-    is_begun = scope["since"] is None or head["firstDay"] <= scope["since"][:10]
-    return is_begun and head["day"] >= last.date().isoformat()
+    if scope["since"] is not None and _moment(source["since"]) > _moment(scope["since"]):
+        return False
+    at = _moment(scope["at"])
+    # a day that is not over cannot be signed
+    last = min(_moment(scope["until"] or scope["at"]), at.replace(hour=0, minute=0, second=0, microsecond=0))
+    return _moment(source["until"]) >= last
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 @_fact(Kind.FLAG, _LEDGER)
@@ -263,7 +281,7 @@ def attestations_stored(counted: Tally) -> Value:
 
 @_fact(Kind.PERCENT, _AGAIN)
 def attestations_in_two_stores(counted: Tally) -> Value:
-    """The share of verified attestations that were found in two places."""
+    """The share of verified attestations that were found in two stores."""
     return _percent(counted.stored_twice, counted.verified)
 
 

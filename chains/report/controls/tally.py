@@ -60,7 +60,7 @@ class Tally:
         self.timed += bool(one["times"])
         self.logged += bool(one["logEntries"])
         self.stored += bool(one["places"])
-        self.stored_twice += len(set(one["places"])) > 1
+        self.stored_twice += len({_store_of(place) for place in one["places"]}) > 1
         if one["signer"]:
             self.signers.add(one["signer"])
         cited = self.examples.setdefault(one["predicateType"] or "", [])
@@ -75,6 +75,17 @@ class Tally:
         self.evidenced += one["state"] == "evidenced"
         self.with_outcome += bool(one["outcome"])
         self.with_pipeline += bool(one["pipeline"])
+
+
+def _store_of(place: str) -> str:
+    """Return which store a place is in: its kind, and the host or bucket where the place names one.
+
+    Two forms of evidence in one registry, or in two folders of one machine, are in one store.
+    """
+    kind, _, rest = place.partition(" ")
+    if "://" in kind:
+        return "/".join(kind.split("/")[:3])
+    return f"oci {rest.partition('/')[0]}" if kind == "oci" else kind
 
 
 def tally(document: Document) -> Tally:

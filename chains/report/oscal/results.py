@@ -107,7 +107,9 @@ def _result(
         "title": markup(title),
         "description": markup(
             f"What a report about finished builds shows for {title}. It covers builds alone. "
-            "Satisfied means: everything that the control map demands holds for the whole period."
+            "Satisfied means: everything that the control map demands holds for the whole period. "
+            f"Namespaces: {', '.join(scope['namespaces']) or 'all'}. "
+            f"Stores: {', '.join(scope['stores']) or 'none'}."
         ),
         "start": period[0],
         "end": period[1],

@@ -11,12 +11,18 @@ from typing import Any, Final
 import typst
 
 from chains.errors import ChainsError
+from chains.report.charts.charts import charts_of
+from chains.report.charts.svg import FONT
 from chains.report.document.file import Document
 from chains.report.forms.table import File
-from chains.report.pdf.pages import pages
+from chains.report.pdf.pages import chart_file, pages
+from chains.report.pdf.shown import shown
 
 STANDARDS: Final = ["a-2a", "ua-1"]
 """PDF/A-2a has every demand of PDF/A-2 on structure, and goes together with PDF/UA-1; PDF/A-4 does not."""
+
+
+_FONT: Final = "Libertinus Serif, DejaVu Sans Mono"
 
 
 class PdfError(ChainsError):
@@ -28,16 +34,23 @@ def pdf_files(document: Document) -> Iterator[File]:
     yield File("report.pdf", [write_pdf(document)])
 
 
+def picture(svg: str) -> str:
+    """Return a chart with the fonts and the characters of the pages."""
+    return shown(svg).replace(FONT, _FONT)
+
+
 def write_pdf(document: Document) -> bytes:
     """Return the pages of a report as PDF. Raises :class:`PdfError`."""
     template = files(__package__).joinpath("report.typ").read_bytes()
-    data = json.dumps(pages(document), ensure_ascii=True, sort_keys=True).encode()
+    charts = charts_of(document)
+    data = json.dumps(pages(document, charts), ensure_ascii=True, sort_keys=True).encode()
+    pictures = {chart_file(one): picture(one.svg).encode() for one in charts}
     made = datetime.fromisoformat(document.head["scope"]["at"])
     # its types do not know that files can be given in memory
     compile_files: Any = typst.compile
     try:
         written = compile_files(
-            {"main.typ": template, "data.json": data},
+            {"main.typ": template, "data.json": data, **pictures},
             format="pdf",
             ignore_system_fonts=True,
             pdf_standards=STANDARDS,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from chains.report.charts.charts import Chart
 from chains.report.document.digest import document_digest
 from chains.report.document.file import Document
 from chains.report.document.format import STATES, Artifact, Control, Counts, Head, Run
@@ -32,14 +33,18 @@ class Column:
     kind: str = "text"
 
 
-def pages(document: Document) -> dict[str, Any]:
-    """Return the data of the template. The long lists are read twice."""
+def pages(document: Document, charts: Sequence[Chart]) -> dict[str, Any]:
+    """Return the data of the template. The long lists are read twice.
+
+    ``charts`` are shown as the files that :func:`chart_file` names.
+    """
     head = document.head
     scope = head["scope"]
     digest = document_digest(document)
     period = f"{scope['since'] or 'the first run'} to {scope['until'] or scope['at']}"
     blocks = [
         *_summary(head),
+        *_charts(charts),
         *_population(head),
         *_runs(document),
         *_artifacts(document),
@@ -146,19 +151,26 @@ def _summary(head: Head) -> Iterator[Block]:
     columns = [Column("Namespace", 2.4), *(Column(state, 1, "number") for state in STATES)]
     rows: Rows = ([one["namespace"], *_states(one["counts"])] for one in head["namespaces"])
     yield from table(columns, rows, "There is no run.")
-    yield heading("Why runs have no evidence", 2)
-    reasons: Rows = ([one["state"], one["reason"], one["runs"]] for one in head["reasons"])
-    columns = [Column("State", 1, "state"), Column("Reason", 3), Column("Runs", 1, "number")]
-    yield from table(columns, reasons, "Every run is evidenced, or there is none.")
-    yield heading("Isolation of evidenced runs", 2)
-    levels: Rows = ([one["level"] or "no verified report", one["runs"]] for one in head["levels"])
-    yield from table(
-        [Column("Hermetic level", 4), Column("Runs", 1, "number")], levels, "There is no evidenced run."
-    )
 
 
 def _states(counts: Counts) -> list[int]:
     return [counts[state] for state in STATES]
+
+
+def chart_file(chart: Chart) -> str:
+    """Return the name of a chart's picture for the template."""
+    return f"chart-{chart.id}.svg"
+
+
+def _charts(charts: Sequence[Chart]) -> Iterator[Block]:
+    yield heading("Charts")
+    for chart in charts:
+        yield heading(chart.title, 2)
+        yield {"kind": "figure", "file": chart_file(chart), "text": shown(chart.description)}
+        if chart.note:
+            yield paragraph(chart.note)
+        columns = [Column(name) for name in chart.header]
+        yield from table(columns, chart.rows, "")
 
 
 def _population(head: Head) -> Iterator[Block]:

@@ -23,6 +23,7 @@ _LONGEST_WORD: Final = 12
 _PIECE: Final = 8
 _HEX_PIECE: Final = 16
 _HEX = re.compile("[0-9a-f]{32,}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ[,.]? ?")
 _ENDS = re.compile(r"(?<=[/:@.,;=&?_+-])")
 
 
@@ -41,6 +42,9 @@ def pieces(text: str) -> list[str]:
     for word in re.split(r"(?<= )", shown(text)):
         if len(word) <= _LONGEST_WORD:
             found.append(word)
+            continue
+        if _TIME.fullmatch(word):
+            found += [word[:10], word[10:]]
             continue
         for part in filter(None, _ENDS.split(word)):
             size = _HEX_PIECE if _HEX.fullmatch(part.rstrip()) else _PIECE

@@ -164,21 +164,25 @@ def test_the_key_of_a_certificate_is_in_no_file() -> None:
     assert measure_all(tally(made.document(keys=keys, attestations=signed)))["keys-outside-files"] is True
 
 
-BROKEN: dict[str, list[dict[str, Any]]] = {
-    "there is none": [],
-    "a day is not verified": [made.ledger(notVerified=1)],
-    "a day is not closed": [made.ledger(notClosed=1)],
-    "no day is closed": [made.ledger(days=0)],
-    "no key signed it": [made.ledger(signer=None)],
-    "it begins after the period began": [made.ledger(firstDay="2026-10-02")],
-    "it ends before the period ended": [made.ledger(day="2026-10-30")],
-    "one of two logs is broken": [made.ledger(), made.ledger(log="share-1-of-2", notVerified=1)],
+BROKEN: dict[str, dict[str, Any]] = {
+    "there is none": {"ledgers": [], "sources": [made.source(kind="audit-log")]},
+    "it has no closed day": {"ledgers": []},
+    "a day is not verified": {"ledgers": [made.ledger(notVerified=1)]},
+    "no key signed it": {"ledgers": [made.ledger(signer=None)]},
+    "something is wrong with it": {"sources": [made.source(problems=["2026-10-03: entries: removed"])]},
+    "it begins after the period began": {"sources": [made.source(since="2026-10-01T00:00:01Z")]},
+    "its signed days end before the period ended": {"sources": [made.source(until="2026-10-31T00:00:00Z")]},
+    "no day is signed": {"sources": [made.source(until=None)]},
+    "one of two logs is not verified": {"ledgers": [made.ledger(), made.ledger(log="1-of-2", notVerified=1)]},
+    "one of two ledgers ends earlier": {
+        "sources": [made.source(), made.source(name="ledger of b", until="2026-10-15T00:00:00Z")]
+    },
 }
 
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_ledger_shows_nothing_if(how: str) -> None:
-    document = made.document(population=made.population(ledgers=BROKEN[how]))
+    document = made.document(population=made.population(**BROKEN[how]))
     assert measure_all(tally(document))["ledger-unbroken"] is False
     found = states(document)
     for place in (
@@ -203,14 +207,49 @@ def test_a_gap_of_the_ledger_breaks_it() -> None:
     )
 
 
-def test_a_period_that_is_not_over_needs_the_days_that_are() -> None:
+def test_a_day_that_is_not_over_need_not_be_signed() -> None:
     now = made.scope(at="2026-10-20T10:00:00Z", until=None)
-    closed = made.population(ledgers=[made.ledger(day="2026-10-19")])
-    late = made.population(ledgers=[made.ledger(day="2026-10-18")])
-    assert measure_all(tally(made.document(scope=now, population=closed)))["ledger-unbroken"] is True
-    assert measure_all(tally(made.document(scope=now, population=late)))["ledger-unbroken"] is False
-    future = made.scope(at="2026-10-20T10:00:00Z", until="2027-01-01T00:00:00Z")
-    assert measure_all(tally(made.document(scope=future, population=closed)))["ledger-unbroken"] is True
+    for until, covered in (("2026-10-20T00:00:00Z", True), ("2026-10-19T00:00:00Z", False)):
+        signed = made.population(sources=[made.source(until=until)], ledgers=[made.ledger(notClosed=1)])
+        values = measure_all(tally(made.document(scope=now, population=signed)))
+        assert values["ledger-unbroken"] is covered
+
+
+def test_logs_that_have_ended_do_not_break_a_ledger() -> None:
+    ended = made.ledger(log="share-0-of-2", day="2026-10-09")
+    later = made.ledger(log="share-0-of-1", firstDay="2026-10-09")
+    values = measure_all(tally(made.document(population=made.population(ledgers=[ended, later]))))
+    assert values["ledger-unbroken"] is True
+
+
+def test_nothing_is_evidenced_for_a_period_that_is_not_over() -> None:
+    document = made.document(scope=made.scope(at="2026-10-31T10:00:00Z"))
+    assert measure_all(tally(document))["period-over"] is False
+    assert evidenced(document) == set()
+    assert "period-over does not hold: no" in judged(document)["sp800-53-r5", "SI-7(1)"].reason
+
+
+def test_two_forms_in_one_registry_are_in_one_store() -> None:
+    def share(*places: str) -> Any:
+        rows = [made.attestation(10, places=list(places))]
+        return measure_all(tally(made.document(attestations=rows)))["attestations-in-two-stores"]
+
+    assert share("oci r.example.com/a@sha256:1", "oci r.example.com/b:sha256-1.att") == 0
+    assert share("file /var/a/x", "file /var/b/x") == 0
+    assert share("s3://evidence/a", "s3://evidence/b") == 0
+    assert share("s3://evidence/a", "s3://copies/a") == 100
+    assert share("oci r.example.com/a@sha256:1", "oci copy.example.com/a@sha256:1") == 100
+    assert share("oci-layout .chains/layout@sha256:1", "file /var/a/x") == 100
+
+
+def test_sources_that_contradict_each_other_are_no_whole_population() -> None:
+    difference = {
+        "run": "taskrun/shop/a", "uid": "u", "what": "outcome", "first": "a", "said": "succeeded", "second": "b",
+        "contradicted": "failed",
+    }  # fmt: skip
+    document = made.document(population=made.population(differences=[difference]))
+    assert measure_all(tally(document))["population-whole"] is False
+    assert evidenced(document) == set()
 
 
 def test_the_key_of_the_ledger_must_not_sign_evidence() -> None:
@@ -337,8 +376,8 @@ def test_the_floors_are_what_the_page_says() -> None:
         "signers-trusted",
     ]
     assert [str(one) for one in EVIDENCED_FLOOR] == [
-        "coverage = 100", "unknown-runs = 0", "failed-runs = 0", "skipped-runs = 0", "population-whole",
-        "revoked-keys-used = 0",
+        "coverage = 100", "unknown-runs = 0", "failed-runs = 0", "skipped-runs = 0", "period-over",
+        "population-whole", "revoked-keys-used = 0",
     ]  # fmt: skip
 
 

@@ -15,12 +15,14 @@ import pytest
 import typst
 from pypdf import PdfReader
 
+from chains.report.charts.charts import charts_of
+from chains.report.charts.svg import FONT
 from chains.report.controls.load import own_maps
 from chains.report.controls.rows import add_controls
 from chains.report.document.digest import document_digest
 from chains.report.document.file import Document
 from chains.report.forms.table import FORMS, open_form
-from chains.report.pdf.form import PdfError, write_pdf
+from chains.report.pdf.form import PdfError, picture, write_pdf
 from chains.report.pdf.pages import MOST_ROWS, pages
 from chains.report.pdf.shown import REPERTOIRE, pieces, shown
 from tests.unit.chains.report.controls import made
@@ -47,6 +49,9 @@ def whole() -> Document:
     return filled(
         made.document(
             reasons=[{"state": "missing", "reason": "no_evidence", "runs": 2}],
+            namespaceDays=[
+                {"namespace": "shop", "day": "2026-10-02", "evidenced": 3, "unknown": 0, "finished": 3}
+            ],
             exemptions=[
                 {
                     "what": "registry.example.com/shop/*", "rules": ["level"], "approver": "ciso@example.com",
@@ -140,6 +145,33 @@ def test_it_is_tagged_with_headings_tables_and_their_headers() -> None:
     assert found["/TR"] > found["/Table"]
     assert found["/TD"] > 500
     assert found["/TOC"] == 1
+    assert found["/Figure"] == len(charts_of(whole()))
+
+
+def alternatives(node: Any) -> Iterator[str]:
+    node = node.get_object()
+    if isinstance(node, list):
+        for each in node:
+            yield from alternatives(each)
+    elif isinstance(node, dict):
+        if node.get("/S") == "/Figure":
+            yield node["/Alt"]
+        if "/K" in node:
+            yield from alternatives(node["/K"])
+
+
+def test_every_chart_is_described_for_those_who_do_not_see_it_and_has_its_numbers_beside() -> None:
+    root: Any = reader().trailer["/Root"]
+    charts = charts_of(whole())
+    assert list(alternatives(root["/StructTreeRoot"])) == [shown(one.description) for one in charts]
+    text = on_one_line("\n".join(texts()))
+    for chart in charts:
+        assert on_one_line(" ".join(chart.header)) in text, chart.id
+
+
+def test_a_chart_has_the_fonts_and_the_characters_of_the_pages() -> None:
+    svg = picture(f'<text font-family="{FONT}">\u4e2d \u202e</text>')
+    assert svg == '<text font-family="Libertinus Serif, DejaVu Sans Mono">\\u4e2d \\u202e</text>'
 
 
 def test_every_page_has_its_number() -> None:
@@ -150,13 +182,13 @@ def test_every_page_has_its_number() -> None:
 def test_it_has_contents_bookmarks_and_every_part() -> None:
     text = on_one_line("\n".join(texts()))
     for part in (
-        "1 Summary", "2 Population and completeness", "3 Runs without evidence", "4 Artifacts",
-        "5 Keys and identities", "6 Exemptions and overrides", "7 Changes of our own configuration",
-        "8 Controls", "9 Figures of operation", "10 Digests of what the report rests on", "11 What is not known",
-        "12 What this report does not cover",
+        "1 Summary", "2 Charts", "3 Population and completeness", "4 Runs without evidence", "5 Artifacts",
+        "6 Keys and identities", "7 Exemptions and overrides", "8 Changes of our own configuration",
+        "9 Controls", "10 Figures of operation", "11 Digests of what the report rests on",
+        "12 What is not known", "13 What this report does not cover",
     ):  # fmt: skip
         assert text.count(part) == 2, part
-    assert len(reader().outline) > 12
+    assert len(reader().outline) > 13
 
 
 def test_the_first_page_says_what_was_asked_with_whole_digests() -> None:
@@ -204,7 +236,7 @@ def test_a_table_has_its_header_on_every_page_and_says_what_it_leaves_out(
 
 
 def test_a_list_of_a_thousand_is_whole_and_says_nothing_about_more() -> None:
-    data = pages(made.mixed(1, missing=MOST_ROWS))
+    data = pages(made.mixed(1, missing=MOST_ROWS), [])
     (table,) = [
         one
         for one in data["blocks"]
@@ -255,6 +287,10 @@ def test_hostile_text_is_shown_and_never_read_as_markup() -> None:
         scope=made.scope(stores=everything, namespaces=everything),
         population=made.population(sources=[made.source(name=word, query=word) for word in HOSTILE]),
         namespaces=[{"namespace": word, "counts": made.counts(missing=1)} for word in HOSTILE],
+        namespaceDays=[
+            {"namespace": word, "day": "2026-10-02", "evidenced": 0, "unknown": 0, "finished": 1}
+            for word in HOSTILE
+        ],
     )
     text = "".join(text_of(read(document)).split())
     for word in HOSTILE:
@@ -301,6 +337,7 @@ def test_a_line_may_break_in_digests_and_paths_and_nowhere_in_short_words() -> N
     assert pieces("sha256:" + "ab" * 32) == ["sha256:", *["ab" * 8] * 4]
     assert pieces("a short text of words") == ["a short text of words"]
     assert pieces("registry.example.com/shop/app") == ["registry.", "example.", "com/", "shop/", "app"]
+    assert pieces("2026-10-01T00:00:00Z") == ["2026-10-01", "T00:00:00Z"]
     assert pieces("") == [""]
     for text in ("x" * 100, "a/b" * 50, "one two " * 10, "ab" * 32):
         assert "".join(pieces(text)) == shown(text)
