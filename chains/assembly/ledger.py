@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chains.assembly.sealers import open_sealer
@@ -11,9 +11,12 @@ from chains.assembly.stores import STORE_URLS, open_url, store_options
 from chains.config.ledger import LedgerSettings, is_origin
 from chains.config.parse import Config
 from chains.errors import ConfigError, UnreachableError, UsageError
-from signers.errors import SignerError, SignerUnavailable
+from signers.base import Signer
+from signers.errors import FormatError, SignerError, SignerUnavailable
+from signers.keys.public_key import PublicKey
 from signers.open import KEY_SERVICES, open_signer, scheme_of
 from signers.sealer import Sealer
+from signers.sigstore.cosignature import WitnessKey, log_key
 from storage.base import Store
 from storage.limits.circuits import Circuits
 
@@ -25,6 +28,8 @@ class LedgerParts:
     settings: LedgerSettings
     sealer: Sealer
     stores: tuple[Store, ...] = ()
+    witnesses: tuple[tuple[str, WitnessKey], ...] = ()
+    """URL and key of each witness."""
 
     async def close(self) -> None:
         """Release signer and stores."""
@@ -71,4 +76,25 @@ def open_ledger(
         )
     except UsageError as error:
         raise ConfigError(f"ledger.storage: {error}") from error
-    return LedgerParts(settings, open_sealer(config, signer), stores)
+    return LedgerParts(settings, open_sealer(config, signer), stores, tuple(_witnesses(config, signer)))
+
+
+def _witnesses(config: Config, signer: Signer) -> Iterator[tuple[str, WitnessKey]]:
+    """Yield URL and key of each witness. Raises :class:`ConfigError`."""
+    settings = config.ledger
+    names = set[str]()
+    try:
+        if settings.witnesses:
+            log_key(settings.origin, PublicKey.from_pem(signer.public_pem))
+        for text, url in settings.witnesses:
+            key = WitnessKey.parse(text)
+            if key.name in names:
+                raise ConfigError(f"ledger.witnesses: {key.name} is named twice")
+            if not url.startswith(("https://", "http://")):
+                raise ConfigError(
+                    f"ledger.witnesses: {key.name}: expected a URL after its key, got {url[:80]!r}"
+                )
+            names.add(key.name)
+            yield url, key
+    except FormatError as error:
+        raise ConfigError(f"ledger.witnesses: {error}") from error

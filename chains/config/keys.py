@@ -428,6 +428,12 @@ _LEDGER = (
         "Whether the signature of each day is recorded in the transparency log of `transparency.url`; needs "
         "`transparency.enabled`.", ours=True,
     ),
+    ConfigKey(
+        "ledger.witnesses", Kind.TEXT, "",
+        "Witnesses that sign the head of each closed day (C2SP tlog-witness): the verifier key and the URL "
+        "of each, separated by a blank; several separated by commas. Needs an Ed25519 key as "
+        "`ledger.signer`. They never hold the controller up.", ours=True,
+    ),
 )  # fmt: skip
 
 SECTIONS = (

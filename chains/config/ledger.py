@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 STORES = ("archivista", "docdb", "gcs", "kafka", "s3")
@@ -27,11 +27,20 @@ class LedgerSettings:
     signer: str = ""
     storage: tuple[str, ...] = ()
     transparency: bool = False
+    witnesses: tuple[tuple[str, str], ...] = ()
+    """The verifier key and the URL of each witness."""
 
     @property
     def enabled(self) -> bool:
         """Whether the controller writes a ledger."""
         return bool(self.folder)
+
+
+def witness_pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the verifier key and the URL of each witness; a part that is missing is empty."""
+    for entry in text.replace("\n", ",").split(","):
+        if words := entry.split(maxsplit=1):
+            yield words[0], words[1].strip() if len(words) > 1 else ""
 
 
 def ledger_settings(values: Mapping[str, str]) -> LedgerSettings:
@@ -43,4 +52,5 @@ def ledger_settings(values: Mapping[str, str]) -> LedgerSettings:
         signer=values["ledger.signer"],
         storage=tuple(stores.split(",")) if stores else (),
         transparency=values["ledger.transparency"] == "true",
+        witnesses=tuple(witness_pairs(values["ledger.witnesses"])),
     )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from chains.config.extra_signers import parse_extra_signers
 from chains.config.keys import KEYS, PROVIDERS, nearest_value
-from chains.config.ledger import is_origin
+from chains.config.ledger import is_origin, witness_pairs
 from chains.config.pubsub import pubsub_storage
 from chains.config.s3 import s3_storage
 from chains.errors import Problem
@@ -383,6 +383,13 @@ def _ledger(view: View) -> Iterator[Problem]:
         yield _error("ledger.signer", "is missing, but ledger.folder is set; the days of a ledger are signed")
     if view.values["ledger.transparency"] == "true" and view.values["transparency.enabled"] == "false":
         yield _error("ledger.transparency", "is true, but transparency.enabled is false: there is no log")
+    for key, url in witness_pairs(view.values["ledger.witnesses"]):
+        if not url.startswith(("https://", "http://")):
+            yield _error(
+                "ledger.witnesses",
+                f"expected a verifier key, a blank and a URL for each witness, got {key[:60]!r} and "
+                f"{url[:60]!r}",
+            )
 
 
 def _plain_http(view: View) -> Iterator[Problem]:

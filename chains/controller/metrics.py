@@ -145,6 +145,11 @@ class Metrics:
             "1 while the ledger cannot be written, so that no run is marked",
             registry=self.registry,
         )
+        self.ledger_forks = Gauge(
+            "chains_ledger_forks",
+            "logs of which a witness has signed another history",
+            registry=self.registry,
+        )
         self.ledger_share_unwritable = Gauge(
             "chains_ledger_share_unwritable",
             "1 while the log of a share cannot be written by this replica; the log says why",

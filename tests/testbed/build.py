@@ -83,6 +83,7 @@ PROGRAMS = {
     },
     "kafka": Program("kafka"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+    "litewitness": Program("litewitness", "filippo.io/torchwood/cmd/litewitness", static=True),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
     **{
         name: Program("kube", f"k8s.io/kubernetes/cmd/{name}", KUBE_VERSION)

@@ -8,6 +8,7 @@
                         2026-11-29.open.jsonl       the entries of runs that were open or pending at its end
                         2026-11-29.bundle.json      the signed day statement, a Sigstore bundle
                         2026-11-29.checkpoint       the signed head of the tree at the end of the day
+                        2026-11-29.cosigned         the same with the signatures of witnesses
 
 A day is closed if it has a bundle. The other files of a closed day are written before it.
 """
@@ -27,12 +28,13 @@ from storage.files import open_file, read_file
 
 LARGEST_BUNDLE = 1024 * 1024
 """Bytes of the largest bundle and checkpoint that are read."""
-ENTRIES, OPEN, BUNDLE, CHECKPOINT, STORED = (
+ENTRIES, OPEN, BUNDLE, CHECKPOINT, STORED, COSIGNED = (
     ".jsonl",
     ".open.jsonl",
     ".bundle.json",
     ".checkpoint",
     ".stored.json",
+    ".cosigned",
 )
 ORIGIN, LOCK = "origin", "lock"
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)\.(jsonl|bundle\.json)", re.ASCII)
@@ -115,6 +117,13 @@ class LogFolder:
     def read(self, day: date, suffix: str) -> bytes:
         """Return a bundle or checkpoint. Raises :class:`LedgerError`."""
         return self._read(self.file(day, suffix), LARGEST_BUNDLE)
+
+    def note(self, day: date) -> bytes:
+        """Return the checkpoint of a closed day, with the signatures of witnesses if it has any.
+
+        Raises :class:`LedgerError`.
+        """
+        return self.read(day, COSIGNED if self.file(day, COSIGNED).exists() else CHECKPOINT)
 
     def _read(self, path: Path, limit: int) -> bytes:
         try:

@@ -21,7 +21,7 @@ import orjson
 from chains.audit.ledger.checkpoint import verify_checkpoint
 from chains.audit.ledger.entries import RunEntry
 from chains.audit.ledger.errors import LedgerError
-from chains.audit.ledger.folder import CHECKPOINT, LogFolder
+from chains.audit.ledger.folder import LogFolder
 from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.merkle import Tree, is_consistent, is_included, leaf_hash
 from signers.errors import FormatError, VerificationError
@@ -66,7 +66,7 @@ def make_proof(log: LogFolder, uid: str, older: bytes = b"") -> bytes | None:
         leaves.append(leaf_hash(content))
     if not found:
         return None
-    note, tree = log.read(closed[-1], CHECKPOINT).decode(errors="replace"), Tree(leaves)
+    note, tree = log.note(closed[-1]).decode(errors="replace"), Tree(leaves)
     written: dict[str, object] = {
         "mediaType": MEDIA_TYPE,
         "run": uid,

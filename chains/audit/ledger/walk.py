@@ -7,7 +7,7 @@ day, so that one fault does not hide another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from hashlib import sha256
@@ -18,7 +18,7 @@ from chains.audit.ledger.checkpoint import verify_checkpoint
 from chains.audit.ledger.close import envelope_digest, read_bundle
 from chains.audit.ledger.entries import Ended, Entry, EntryKind, Keys, Succeeds, moment
 from chains.audit.ledger.errors import LedgerError
-from chains.audit.ledger.folder import CHECKPOINT, ENTRIES, LogFolder
+from chains.audit.ledger.folder import CHECKPOINT, COSIGNED, ENTRIES, LogFolder
 from chains.audit.ledger.merkle import leaf_hash
 from chains.audit.ledger.replay import ONE_DAY, Position, Replayed, open_lines, replay_day, resume
 from chains.audit.ledger.seal import SKEW, Seal, verify_seal
@@ -27,6 +27,8 @@ from chains.audit.ledger.statement import DayStatement, Head
 from signers.errors import SignerError
 from signers.formats.bundle import Bundle
 from signers.keys.keyset import ListedKey
+from signers.sigstore.cosignature import WitnessKey, find_cosignatures
+from signers.sigstore.transparency import Checkpoint
 
 if TYPE_CHECKING:
     from signers.sigstore.trusted_root import TrustedRoot
@@ -51,6 +53,7 @@ class Trusted:
     keys: Sequence[ListedKey]
     now: datetime
     root: TrustedRoot | None = None
+    witnesses: Sequence[WitnessKey] = ()
 
 
 @dataclass(slots=True)
@@ -170,12 +173,21 @@ def _walk_closed(
     _compare(walk, day, statement, before, position, found)
     seal = _check_seal(walk, trusted, day, bundle, statement)
     _check_checkpoint(walk, trusted, day, statement)
+    cosigned = _check_cosigned(walk, trusted, day)
     if len(walk.findings) > faults:
         position = _go_on(walk, statement, position)
     verified = seal is not None and len(walk.findings) == faults
     walk.days.append(
         _day(
-            walk, day, position.head(), position, is_closed=True, verified=verified, seal=seal, said=statement
+            walk,
+            day,
+            position.head(),
+            position,
+            is_closed=True,
+            verified=verified,
+            seal=seal,
+            said=statement,
+            cosigned=cosigned,
         )
     )
     return position, envelope_digest(bundle.envelope)
@@ -274,6 +286,21 @@ def _check_checkpoint(walk: LogWalk, trusted: Trusted, day: date, statement: Day
         walk.find("checkpoint", day, "its checkpoint has another head than its statement")
 
 
+def _check_cosigned(walk: LogWalk, trusted: Trusted, day: date) -> Mapping[str, datetime]:
+    """Return which of the witnesses signed the checkpoint of a day, and when."""
+    if not trusted.witnesses or not walk.log.file(day, COSIGNED).exists():
+        return {}
+    try:
+        note = walk.log.read(day, COSIGNED)
+        if not note.startswith(walk.log.read(day, CHECKPOINT)):
+            walk.find("witness", day, "what witnesses signed is not its checkpoint")
+            return {}
+        return find_cosignatures(Checkpoint.from_note(note.decode()), trusted.witnesses, trusted.now + SKEW)
+    except (LedgerError, SignerError, UnicodeDecodeError) as error:
+        walk.find("witness", day, str(error))
+        return {}
+
+
 def _go_on(walk: LogWalk, statement: DayStatement, position: Position) -> Position:
     """Return where the day after a faulty one goes on: where its statement says that it ended."""
     if position.head() == statement.after:
@@ -296,6 +323,7 @@ def _day(
     verified: bool = False,
     seal: Seal | None = None,
     said: DayStatement | None = None,
+    cosigned: Mapping[str, datetime] | None = None,
 ) -> LedgerDay:
     balance = said.balance if said is not None else position.book.balance()
     counts = dict(said.counts if said is not None else position.book.counts)
@@ -313,4 +341,5 @@ def _day(
         pending=balance.get("pendingAfter", 0),
         signer=seal.keyid if seal is not None else "",
         signed=seal.moment if seal is not None else None,
+        cosigned=cosigned or {},
     )

@@ -37,6 +37,7 @@ def _add_metrics(metrics: Metrics, recorder: Recorder, keeper: Keeper, count: in
     metrics.ledger_open.set_function(total(lambda writer: writer.opened))
     metrics.ledger_pending.set_function(total(lambda writer: writer.pending))
     metrics.ledger_unwritable.set_function(lambda: bool(recorder.trouble))
+    metrics.ledger_forks.set_function(lambda: len(keeper.forks))
     for share in range(count):
         metrics.ledger_share_unwritable.labels(str(share)).set_function(
             partial(lambda share: float(share in recorder.troubles), share)

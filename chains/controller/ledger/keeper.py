@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic as time_of_day
 
 import orjson
 
@@ -21,6 +22,8 @@ from chains.audit.ledger.folder import STORED, LogFolder
 from chains.audit.ledger.replay import ONE_DAY
 from chains.audit.ledger.stored import record_of
 from chains.audit.ledger.succession import end_others, predecessors, take_over
+from chains.audit.ledger.witness.client import ForkError, WitnessClient
+from chains.audit.ledger.witness.stored import cosign_day, missing_days
 from chains.audit.ledger.writer import LogWriter, now
 from chains.controller.flow import FlowInForce
 from chains.controller.ledger.facts import names_that_fit
@@ -38,6 +41,8 @@ _AFTER_MIDNIGHT = timedelta(seconds=10)
 """How long after its end a day is closed."""
 _MOST_STORED = 31
 """The most statements that are stored in one look, the oldest first."""
+WITNESS_PAUSE = 600.0
+"""Seconds after which a witness that did not sign is asked again."""
 _log = logging.getLogger("chains.ledger")
 
 
@@ -62,6 +67,10 @@ class Keeper:
         self._data: dict[str, str] | None = None
         self._told: set[str] = set()
         self._wake = asyncio.Event()
+        self._clients: Sequence[WitnessClient] = ()
+        self._ask_at: dict[tuple[Path, str], float] = {}
+        self.forks: set[tuple[Path, str]] = set()
+        """The logs of which a witness signed another history, with its name."""
         self.on_begin: Callable[[], object] = lambda: None
         """Is called when the ledger begins, or goes on at another place: all runs are to be looked at."""
         self.closed_until: datetime | None = None
@@ -91,6 +100,8 @@ class Keeper:
     async def close(self) -> None:
         """Write what waits, and close all logs; give up after some seconds if the disk hangs."""
         await self._recorder.close()
+        for client in self._clients:
+            await client.close()
 
     def _preface(self, flow: FlowInForce, parts: LedgerParts) -> Sequence[Entry]:
         at, before = self._clock(), self._data
@@ -138,11 +149,13 @@ class Keeper:
             await self._try(
                 "a statement of the ledger cannot be stored", self._store(writer.log, parts), told
             )
+        for writer in writers.values():
+            await self._cosign(writer.log, parts, told)
         self._told = told
         logs = [writer.log for writer in writers.values()]
         self.closed_until = await asyncio.to_thread(_closed_in_all, logs)
 
-    async def _try(self, what: str, work: Awaitable[None], told: set[str]) -> None:
+    async def _try(self, what: str, work: Awaitable[None], told: set[str]) -> bool:
         """Do a part of the work for one log, and add to ``told`` why it failed: the other logs go on."""
         try:
             await work
@@ -152,6 +165,8 @@ class Keeper:
                 is_expected = isinstance(error, (LedgerError, SignerError, StoreError, OSError))
                 _log.error(what, extra={"reason": reason}, exc_info=None if is_expected else error)
             told.add(reason)
+            return False
+        return True
 
     async def _close(self, share: int, writer: LogWriter, parts: LedgerParts) -> None:
         log, today = writer.log, (self._clock() - _AFTER_MIDNIGHT).date()
@@ -186,11 +201,11 @@ class Keeper:
             end_others, Path(settings.folder), settings.origin, self._count, share_of_uid, self._clock
         )
         for log in logs:
-            await self._try("a day of the ledger cannot be closed", self._close_ended(log, parts), told)
+            await self._try("a day of the ledger cannot be closed", self._close_ended(log, parts, told), told)
         for error in errors:
             await self._try("a log of the ledger cannot be ended", _raise(error), told)
 
-    async def _close_ended(self, log: LogFolder, parts: LedgerParts) -> None:
+    async def _close_ended(self, log: LogFolder, parts: LedgerParts, told: set[str]) -> None:
         today = (self._clock() - _AFTER_MIDNIGHT).date()
         due = await asyncio.to_thread(lambda: list(due_days(log, today)))
         if due:
@@ -203,6 +218,33 @@ class Keeper:
             finally:
                 await asyncio.to_thread(partial(writer.close, ends=False))
         await self._store(log, parts)
+        await self._cosign(log, parts, told)
+
+    async def _cosign(self, log: LogFolder, parts: LedgerParts, told: set[str]) -> None:
+        """Let each witness sign the closed days of a log; one that fails is asked again after a pause."""
+        for client in self._clients_of(parts):
+            at = (log.path, client.name)
+            if time_of_day() >= self._ask_at.get(at, 0.0):
+                self._ask_at[at] = time_of_day() + WITNESS_PAUSE
+                work = self._ask(log, client)
+                if await self._try("a witness did not sign a day of the ledger", work, told):
+                    self._ask_at.pop(at)
+
+    def _clients_of(self, parts: LedgerParts) -> Sequence[WitnessClient]:
+        if tuple((one.url, one.key) for one in self._clients) != parts.witnesses:
+            self._clients = [WitnessClient(url, key) for url, key in parts.witnesses]
+        return self._clients
+
+    async def _ask(self, log: LogFolder, client: WitnessClient) -> None:
+        key = (log.path, client.name)
+        try:
+            known, days = await asyncio.to_thread(missing_days, log, client.key)
+            for day in days:
+                known = await cosign_day(log, day, known, client)
+        except ForkError:
+            self.forks.add(key)
+            raise
+        self.forks.discard(key)
 
     def _write(self, share: int, writer: LogWriter, made: SealedDay) -> None:
         if self._recorder.writers.get(share) is not writer:

@@ -11,7 +11,7 @@ from chains.cli.arguments import (
     output,
 )
 from chains.cli.audit.ledger.prove import prove
-from chains.cli.audit.ledger.show import show
+from chains.cli.audit.ledger.show import keys, show
 from chains.cli.audit.ledger.verify import verify
 from chains.cli.commands import Command, Group
 
@@ -30,6 +30,16 @@ def _key() -> Option:
 def _root() -> Option:
     return Option(
         "--trusted-root", "a trusted_root.json, for timestamps and log entries", metavar="FILE", type=FILE
+    )
+
+
+def _witness() -> Option:
+    return Option(
+        "--witness",
+        "the verifier key of a witness (NAME+ID+KEY); may be repeated",
+        metavar="VKEY",
+        twin="CHAINS_LEDGER_WITNESS",
+        repeatable=True,
     )
 
 
@@ -52,6 +62,14 @@ ledger = Group(
                     repeatable=True,
                     type=FILE,
                 ),
+                _witness(),
+                Option(
+                    "--cosigned",
+                    "so many of the witnesses must have signed the last closed day (default: 0)",
+                    metavar="N",
+                    twin="CHAINS_LEDGER_COSIGNED",
+                    default="0",
+                ),
                 Option(
                     "--until",
                     "the last UTC day that has to be closed and verified; without it the end may be missing",
@@ -71,10 +89,22 @@ ledger = Group(
                 Option("--day", "the entries of this UTC day", metavar="DAY", twin="CHAINS_LEDGER_DAY"),
                 _key(),
                 _root(),
+                _witness(),
                 config(_CONFIG),
                 output(),
             ],
             text="print the days of a ledger, or the entries of one day",
+        ),
+        Command(
+            "keys",
+            keys,
+            [
+                Argument("ledger", "the folder of a ledger", "LEDGER", type=FOLDER),
+                _key(),
+                config(_CONFIG),
+                output(),
+            ],
+            text="print the key of each log as witnesses need it",
         ),
         Command(
             "prove",

@@ -11,14 +11,21 @@ from chains.cli.arguments import (
     Options,
 )
 from chains.errors import UsageError
+from signers.errors import FormatError
+from signers.sigstore.cosignature import WitnessKey
 
 
 def trusted_of(options: Options) -> Trusted:
     """Return by what the options let a ledger be verified. Raises :class:`UsageError`."""
     settings = load_settings(options.config)
     keys = open_listed_keys(options.key, settings.config) if options.key else []
-    root = open_trusted_root(options.trusted_root) if options.trusted_root else None
-    return Trusted(keys, datetime.now(UTC), root)
+    named = getattr(options, "trusted_root", "")  # not every command has it
+    root = open_trusted_root(named) if named else None
+    try:
+        witnesses = [WitnessKey.parse(text) for text in getattr(options, "witness", ())]
+    except FormatError as error:
+        raise UsageError(f"--witness: {error}") from error
+    return Trusted(keys, datetime.now(UTC), root, witnesses)
 
 
 def day_of(text: str, option: str) -> date:

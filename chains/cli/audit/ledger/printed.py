@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,9 @@ def summary(walk: LogWalk) -> str:
         size = count(closed[-1].size, "entry", "entries")
         text += f", {closed[0].day.isoformat()} to {closed[-1].day.isoformat()}, {size}"
     text += f"; {count(left, 'day')} not closed yet" if left else ""
+    for name in sorted({name for day in closed for name in day.cosigned}):
+        last = max(day.day for day in closed if name in day.cosigned)
+        text += f"; {name} signed it up to {last.isoformat()}"
     if walk.ended is not None:
         names = ", ".join(name.rpartition("/")[2] for name in walk.ended.successors)
         text += f"; it has ended, for it goes on: {names}"
@@ -103,7 +106,13 @@ def _day_of(day: LedgerDay) -> dict[str, Any]:
         "pendingAfter": day.pending,
         "signer": day.signer,
         "signed": rfc3339(day.signed) if day.signed is not None else None,
+        "cosigned": cosigned_of(day.cosigned),
     }
+
+
+def cosigned_of(signed: Mapping[str, datetime]) -> dict[str, str]:
+    """Return when each witness signed, as JSON."""
+    return {name: rfc3339(at) for name, at in signed.items()}
 
 
 def _gap_of(gap: Gap) -> dict[str, str]:

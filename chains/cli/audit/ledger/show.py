@@ -18,7 +18,10 @@ from chains.cli.arguments import (
 from chains.cli.audit.ledger.common import day_of, trusted_of
 from chains.cli.audit.ledger.printed import ledger_of, run_of, state_of, what
 from chains.cli.tables import write_table
+from chains.errors import UsageError
 from chains.terminal import say, write_document, write_json, write_line
+from signers.errors import FormatError
+from signers.sigstore.cosignature import log_key
 
 _SHORT = 12
 
@@ -88,3 +91,23 @@ def _show_day(folder: Path, day: date, form: str) -> int:
     if not rows:
         say(f"the ledger has no entry of {day.isoformat()}")
     return OK if rows else NO_EVIDENCE
+
+
+def keys(options: Options) -> int:
+    """Print the verifier key of each log, for the operators of witnesses."""
+    trusted = trusted_of(options)
+    if len(trusted.keys) != 1:
+        raise UsageError("the key that signs the ledger is missing, or one of several: pass --key PUB once")
+    try:
+        found = {
+            log.origin(): log_key(log.origin(), trusted.keys[0].key)
+            for log in find_logs(Path(options.ledger))
+        }
+    except FormatError as error:
+        raise UsageError(f"--key: {error}") from error
+    if options.output == "json":
+        write_json({"keys": found}, indent=True)
+        return OK
+    for line in found.values():
+        write_line(line)
+    return OK

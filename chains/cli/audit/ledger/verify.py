@@ -15,6 +15,7 @@ from chains.audit.ledger.proof import LARGEST as LARGEST_PROOF
 from chains.audit.ledger.proof import verify_proof
 from chains.audit.ledger.read import walk_ledger
 from chains.audit.ledger.replay import ONE_DAY
+from chains.audit.ledger.seal import SKEW
 from chains.audit.ledger.state import Finding, LedgerDay, LedgerState
 from chains.audit.ledger.stored import compare_stored
 from chains.audit.ledger.walk import LogWalk, Trusted
@@ -25,7 +26,8 @@ from chains.cli.arguments import (
     Options,
 )
 from chains.cli.audit.ledger.common import day_of, trusted_of
-from chains.cli.audit.ledger.printed import ledger_of, proof_of, run_of, summary
+from chains.cli.audit.ledger.printed import cosigned_of, ledger_of, proof_of, run_of, summary
+from chains.cli.cluster import whole_number
 from chains.cli.tables import write_table
 from chains.documents.load import read_bytes
 from chains.errors import UsageError
@@ -33,6 +35,7 @@ from chains.loop import carry_out
 from chains.terminal import say, write_json, write_line
 from chains.text import count, rfc3339
 from signers.keys.keyset import KeyStatus
+from signers.sigstore.cosignature import find_cosignatures
 from storage.open import STORES
 
 UNDECIDED = 4
@@ -55,9 +58,11 @@ def verify(options: Options) -> int:
     ]
     behind = [day for day in state.days if not day.is_closed and _is_late(day, trusted.now)]
     is_short = _is_short(state, options.until)
-    code = _exit_code(state, problems, is_undecided=is_short or bool(behind))
+    needed = _cosignatures(options, trusted)
+    alone = list(_without_witnesses(walks, needed, trusted.now))
+    code = _exit_code(state, problems, is_undecided=is_short or bool(behind) or bool(alone))
     if options.output == "json":
-        write_json(ledger_of(state, problems, behind) | {"exitCode": code}, indent=True)
+        write_json(ledger_of(state, problems, behind) | {"notCosigned": alone, "exitCode": code}, indent=True)
         return code
     for walk in walks:
         write_line(summary(walk))
@@ -65,12 +70,40 @@ def verify(options: Options) -> int:
         write_line(f"{finding.code}: {finding}")
     for day in behind:
         write_line(f"not closed: {day.log} {day.day.isoformat()}: it is over, and nobody has signed it yet")
+    for text in alone:
+        write_line(f"not cosigned: {text}")
     if state.until is not None:
         write_line(
             f"verified until {rfc3339(state.until)}; {count(len(state.runs), 'run')}, "
             f"{count(len(state.gaps), 'gap')} of the watch"
         )
     return code
+
+
+def _cosignatures(options: Options, trusted: Trusted) -> int:
+    """Return how many witnesses have to have signed. Raises :class:`UsageError`."""
+    needed = whole_number(options.cosigned, "--cosigned", 0)
+    if needed > len(trusted.witnesses):
+        raise UsageError(
+            f"--cosigned {needed}: {count(len(trusted.witnesses), 'witness', 'witnesses')} given: pass "
+            "--witness VKEY for each one that may have signed"
+        )
+    return needed
+
+
+def _without_witnesses(walks: Sequence[LogWalk], needed: int, now: datetime) -> Iterator[str]:
+    """Yield the logs whose last closed day has too few signatures of witnesses, in words.
+
+    A signature of a day covers all days before it. The last day has an hour to get its own.
+    """
+    for walk in walks if needed else ():
+        closed = [day for day in walk.days if day.is_closed]
+        due = [day for day in closed if _is_late(day, now)]
+        found = next((day for day in reversed(closed) if len(day.cosigned) >= needed), None)
+        if due and (found is None or found.day < due[-1].day):
+            upto = f"since {found.day.isoformat()}" if found is not None else "any day"
+            asked = count(needed, "given witness", "given witnesses")
+            yield f"{walk.origin}: {asked} did not sign {upto}: the controller's log says why"
 
 
 def _is_short(state: LedgerState, until: str) -> bool:
@@ -99,11 +132,16 @@ def _verify_proof(path: Path, options: Options, trusted: Trusted) -> int:
     if options.against:
         raise UsageError("--against compares ledgers: a proof has its own checkpoint")
     keys = [one.key for one in trusted.keys if one.status is not KeyStatus.REVOKED]
+    needed = _cosignatures(options, trusted)
     proven = verify_proof(read_bytes(path, LARGEST_PROOF), keys)
-    if options.output == "json":
-        write_json(proof_of(proven), indent=True)
-        return OK
     head = proven.checkpoint
+    signed = find_cosignatures(head, trusted.witnesses, trusted.now + SKEW)
+    code = UNDECIDED if len(signed) < needed else OK
+    if code == UNDECIDED:
+        say(f"{len(signed)} of {count(needed, 'demanded witness', 'demanded witnesses')} signed it")
+    if options.output == "json":
+        write_json(proof_of(proven) | {"cosigned": cosigned_of(signed), "exitCode": code}, indent=True)
+        return code
     write_line(
         f"the log {head.origin} of {count(head.size, 'entry', 'entries')} has of the run {proven.run}:"
     )
@@ -111,9 +149,11 @@ def _verify_proof(path: Path, options: Options, trusted: Trusted) -> int:
         ("INDEX", "TIME", "ENTRY", "RUN"),
         [(str(index), moment(entry.at), entry.kind.value, run_of(entry)) for index, entry in proven.entries],
     )
+    for name, at in signed.items():
+        write_line(f"cosigned by {name} at {rfc3339(at)}")
     if proven.since is not None:
         write_line(f"it grew from the log of {count(proven.since.size, 'entry', 'entries')} that you had")
-    return OK
+    return code
 
 
 def _is_store(place: str) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from chains.assembly.ledger import open_ledger
 from chains.config.parse import lint_config, parse_config
 from chains.errors import ConfigError, UnreachableError
 from tests.unit.chains.audit.ledger.made import sealer_of
+from tests.unit.chains.audit.ledger.witness.test_client import Signer
 
 
 def data_of(folder, **more):
@@ -21,6 +24,23 @@ def data_of(folder, **more):
         "ledger.origin": "chains.example.com/prod",
         "ledger.signer": str(folder / "ledger.pem"),
     } | {key.replace("_", "."): value for key, value in more.items()}
+
+
+VKEY = Signer("w.example/1").vkey
+
+
+def test_witnesses_are_opened_with_their_key_and_need_a_key_of_the_ledger_that_they_know(tmp_path):
+    data = data_of(tmp_path, ledger_witnesses=f"{VKEY}  https://w.example/sub")
+    parts = open_ledger(parse_config(data), {"x509": sealer_of(tmp_path, "runs")})
+    assert [(url, key.name) for url, key in parts.witnesses] == [("https://w.example/sub", "w.example/1")]
+    key = generate_private_key(SECP256R1())
+    (tmp_path / "ledger.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(
+        ConfigError, match=r"ledger\.witnesses: ecdsa-p256-sha256: witnesses know Ed25519 keys"
+    ):
+        open_ledger(parse_config(data), {"x509": sealer_of(tmp_path, "runs")})
 
 
 def test_without_a_folder_there_is_no_ledger(tmp_path):
@@ -51,6 +71,19 @@ def test_a_key_that_signs_runs_is_refused(tmp_path):
         pytest.param({"ledger_signer": ""}, r"ledger\.signer: is missing", id="no signer"),
         pytest.param({"ledger_signer": "/nowhere.pem"}, r"ledger\.signer: .*nowhere", id="no key"),
         pytest.param({"ledger_transparency": "true"}, r"ledger\.transparency: is true, but", id="no log"),
+        pytest.param(
+            {"ledger_witnesses": "x https://w"},
+            r"ledger\.witnesses: .*NAME\+ID\+KEY",
+            id="no key of a witness",
+        ),
+        pytest.param(
+            {"ledger_witnesses": VKEY}, r"ledger\.witnesses: w\.example/1: expected a URL", id="no URL"
+        ),
+        pytest.param(
+            {"ledger_witnesses": f"{VKEY} https://a, {VKEY} https://b"},
+            r"is named twice",
+            id="a witness twice",
+        ),
         pytest.param({"ledger_storage": "s3"}, r"storage\.s3\.bucket|ledger\.storage", id="no bucket"),
     ],
 )
