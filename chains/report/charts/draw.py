@@ -24,7 +24,7 @@ _HEIGHT = 180
 _ROW, _NAMES = 24, 260
 _LABEL = 76
 """The room that the label of a time needs."""
-_LONGEST_NAME, _LONGEST_IN_MAP = 34, 24
+_LONGEST_NAME, _LONGEST_IN_MAP = 30, 24
 _WIDEST = 46
 
 

@@ -21,6 +21,8 @@ class File:
 Form = Callable[[Document], Iterable[File]]
 """Makes the files of a form. Reads nothing but the document. Raises :class:`chains.errors.ChainsError`."""
 FORMS: Final = {
+    "html": ("chains.report.forms.html:html_files", "one page for a browser, without scripts or requests"),
+    "markdown": ("chains.report.forms.markdown:markdown_files", "a page for repositories, with its charts"),
     "csv": ("chains.report.forms.csv_files:csv_files", "a table of each list, for spreadsheets"),
     "oscal": (
         "chains.report.oscal.results:oscal_files",
