@@ -25,6 +25,10 @@ class Viewer:
         """Whether nothing is hidden from them."""
         return self.namespaces is None
 
+    def sees(self, namespace: str) -> bool:
+        """Whether they may see what belongs to a namespace. What is read by SQL is narrowed there."""
+        return self.namespaces is None or namespace in self.namespaces
+
 
 VIEWER: Final = web.RequestKey("viewer", Viewer)
 """Where a middleware puts the viewer of a request. A page without one is a fault, never open to all."""

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from chains.index.query.answer import PAGE
-from chains.web.api import handlers, shapes
+from chains.web.api import beside, filed, handlers, shapes
 from chains.web.api.badge import badge
 from chains.web.api.made import BASE
 from chains.web.api.openapi import OPENAPI, document, written
 from chains.web.api.problems import problems
 from chains.web.api.route import Handler, Parameter, Route, tagged
 from chains.web.api.verify_now import Trusting, VerifyNow
+from chains.web.files.audits import STATES
 
 _OF_DIGEST = (
     Parameter("algorithm", "the algorithm of the digest: sha256, sha1, gitCommit", is_path=True),
@@ -92,6 +93,38 @@ def routes(verify: Handler) -> Sequence[Route]:
                 _limit(PAGE, handlers.MOST_PAGE),
                 _CURSOR,
             ),
+        ),
+        Route(
+            f"{BASE}/audit",
+            "A stored audit",
+            "The newest result of chains audit that the server was given, or that of a time.",
+            filed.Audit,
+            beside.audit,
+            (
+                Parameter("at", "the time of the result, as others has it"),
+                Parameter("state", "runs with this state alone", {"type": "string", "enum": list(STATES)}),
+                _limit(PAGE, handlers.MOST_PAGE),
+                Parameter("cursor", "where the page begins: from the link to it"),
+            ),
+            (404,),
+        ),
+        Route(
+            f"{BASE}/ledger",
+            "The days of the ledger",
+            "For viewers of everything: the ledger has the runs of all namespaces.",
+            filed.Ledger,
+            beside.ledger,
+            (),
+            (404,),
+        ),
+        Route(
+            f"{BASE}/reports",
+            "The reports",
+            "For viewers of everything: a report is about all namespaces.",
+            filed.Reports,
+            beside.reports,
+            (),
+            (404,),
         ),
         Route(
             f"{BASE}/verify/{{algorithm}}/{{value}}",

@@ -88,7 +88,7 @@ class AuditResult:
             since=self.since,
             until=self.until,
             summary="",
-            exit_code=self.exit_code,
+            exit_code=_exit_code(counts),
             finished=sum(counts[name] for name in counts if name not in {"skipped", "open"}),
             counts=counts,
             namespaces=own,
@@ -102,12 +102,25 @@ class AuditResult:
         )
 
 
+def _exit_code(counts: Mapping[str, int]) -> int:
+    """Return the exit code for these runs alone: that of the whole says how it is with those of others."""
+    if any(counts.get(state) for state in ("failed", "missing", "unattestable")):
+        return 1
+    return 4 if counts.get("unknown") else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Audits:
     """The results, the newest first, and the files that are none, with the reason."""
 
     results: tuple[AuditResult, ...]
     problems: tuple[str, ...]
+
+    def within(self, namespaces: Sequence[str] | None) -> Audits:
+        """Return what a viewer of some namespaces may see of all results."""
+        if namespaces is None:
+            return self
+        return Audits(tuple(one.within(namespaces) for one in self.results), ())
 
     def at(self, moment: str) -> AuditResult | None:
         """Return the result of a time, the newest without one; None if there is none."""

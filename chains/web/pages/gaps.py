@@ -39,12 +39,12 @@ async def show(request: web.Request) -> web.Response:
     """Show runs that are not evidenced."""
     source, viewer = request.app[SOURCE], request[VIEWER]
     files = request.app[FILES]
-    audits = await files.audits.value() if files.audits.is_given else Audits((), ())
+    every = await files.audits.value() if files.audits.is_given else Audits((), ())
+    audits = every.within(viewer.namespaces)
     at = request.query.get("at", "")
-    chosen = audits.at(at)
-    if chosen is None and at:
+    audit = audits.at(at)
+    if audit is None and at:
         raise UsageError("at: there is no audit of this time")
-    audit = chosen.within(viewer.namespaces) if chosen is not None else None
     wanted = request.query.get("state", "")
     if wanted and wanted not in STATES:
         raise UsageError(f"state: expected one of {', '.join(STATES)}")

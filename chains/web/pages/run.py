@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from chains.audit.ledger.state import LedgerRun
 from chains.errors import ChainsError
 from chains.tekton.snapshot import RunSnapshot
 from chains.text import told
@@ -98,6 +99,8 @@ async def proof(request: web.Request) -> web.Response:
     if answer.run is None or not files.ledger.is_given:
         raise web.HTTPNotFound
     ledger = await files.ledger.value()
+    if not _is_own(request, ledger.run(uid)):
+        raise web.HTTPNotFound
     data = await source.aside(lambda: ledger.proof(uid))
     if data is None:
         raise web.HTTPNotFound
@@ -125,12 +128,22 @@ async def _record(request: web.Request, uid: str, found: Found) -> tuple[RunSnap
     if found.snapshot:
         data = found.snapshot
         record = await source.aside(lambda: record_in(data, uid))
-        if record is not None:
+        if record is not None and request[VIEWER].sees(record.namespace):
             return record, "the record of the run in the store"
     if files.records.is_given:
         given = await files.records.value()
-        return await source.aside(lambda: given.run(uid)), "the exported record of the run"
+        record = await source.aside(lambda: given.run(uid))
+        if record is not None and request[VIEWER].sees(record.namespace):
+            return record, "the exported record of the run"
     return None, ""
+
+
+def _is_own(request: web.Request, found: LedgerRun | None) -> bool:
+    """Whether a run of the ledger may be seen.
+
+    A statement that nobody trusted signed may name another namespace for a run of others.
+    """
+    return found is not None and request[VIEWER].sees(found.run.namespace)
 
 
 async def _ledgered(request: web.Request, uid: str) -> Ledgered | None:
@@ -140,7 +153,7 @@ async def _ledgered(request: web.Request, uid: str) -> Ledgered | None:
     try:
         ledger = await files.ledger.value()
         run = ledger.run(uid)
-        if run is None:
+        if run is None or not _is_own(request, run):
             return None
         data = await request.app[SOURCE].aside(lambda: ledger.proof(uid))
     except ChainsError as error:

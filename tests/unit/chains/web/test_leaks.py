@@ -6,7 +6,9 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,8 @@ from signers.keys.public_key import load_public_keys
 from tests.testbed.sigstore_keys import public_pem
 from tests.unit.chains.index.query.index import Row, Run, sqlite_index
 from tests.unit.chains.web.api.asked import Told, get_all, routes_of
+from tests.unit.chains.web.api.beside import beside, write_audit
+from tests.unit.chains.web.world import World, inside
 
 SHOP = Viewer("alice", ("shop",))
 SHARED, BASE, ROCKET, NOWHERE = ("11" * 32, "22" * 32, "33" * 32, "44" * 32)
@@ -187,3 +191,73 @@ def test_a_store_that_is_behind_because_of_others_tells_no_number(places: tuple[
     finally:
         with closing(sqlite3.connect(whole.path)) as connection, connection:
             connection.execute("DELETE FROM unread")
+
+
+def test_files_about_all_namespaces_are_as_if_they_were_not_given(world: World, tmp_path: Path) -> None:
+    settings = replace(beside(world, tmp_path), audits=(), policies=(write_policy(tmp_path),))
+    with inside(world.folder):
+        paths = every_path(world.place)
+        paths += [f"/run/{uid}" for uid in world.uids.values()]
+        paths += [f"/run/{uid}/ledger-proof" for uid in world.uids.values()]
+        paths += ["/reports/october", "/reports/october/report.json", "/controls", "/ledger/2026-03-04"]
+        nobody = Viewer("x", ("nothing",))
+        given = asked_everywhere(world.place, nobody, paths, settings=settings)
+        without = asked_everywhere(world.place, nobody, paths)
+        every = asked_everywhere(world.place, Viewer("auditor", None), paths, settings=settings)
+    for path in paths:
+        assert told(given[path]) == told(without[path]), path
+    assert every["/reports/october/report.json"].status == every["/ledger/2026-03-04"].status == 200
+    assert given["/reports/october/report.json"].status == given["/ledger/2026-03-04"].status == 404
+
+
+def test_an_audit_tells_who_sees_some_namespaces_nothing_of_others(
+    places: tuple[Place, Place], tmp_path: Path
+) -> None:
+    """Not their runs, not their numbers, and not by its exit code that something of theirs is missing."""
+    paths = ["/", "/gaps", "/gaps?state=missing", "/namespace/shop", "/namespace/secret", "/api/v1/audit"]
+    answers = []
+    for name, states in (
+        ("whole", [("shop", "skipped"), ("secret", "missing"), ("secret", "unknown")]),
+        ("own", [("shop", "skipped")]),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        for at in ("2026-11-19T00:00:00Z", "2026-11-20T00:00:00Z"):
+            write_audit(folder / f"audit-{at[:10]}.json", states, at)
+        settings = WebSettings(places[0], audits=(folder,))
+        answers.append(asked_everywhere(places[0], SHOP, paths, settings=settings))
+    for path in paths:
+        assert told(answers[0][path]) == told(answers[1][path]), path
+    assert answers[0]["/api/v1/audit"].json["finished"] == 0
+    assert b"build-shop" in answers[0]["/api/v1/audit"].body
+
+
+def test_a_false_claim_about_a_run_of_others_shows_no_record_and_no_ledger_of_it(
+    world: World, tmp_path: Path
+) -> None:
+    """Somebody writes a statement that nobody trusts: it names the run of others, in a namespace of their own."""
+    uid = world.uids["pipelinerun"]
+    claim = Row(
+        "aa" * 32,
+        Run(uid, "mallory", "innocent"),
+        "https://in-toto.io/attestation/scai/v0.3",
+        verdict=Verdict.FAILED,
+        namespace="mallory",
+    )
+    place = sqlite_index(tmp_path / "index.db", [claim])
+    settings = replace(beside(world, tmp_path), records=(world.folder / "pipelinerun.json",))
+    paths = [f"/run/{uid}", f"/run/{uid}/ledger-proof", f"/api/v1/run/{uid}"]
+    found = asked_everywhere(place, Viewer("mallory", ("mallory",)), paths, settings=settings)
+    every = asked_everywhere(place, Viewer("auditor", None), paths, settings=settings)
+    assert b"storefront-release" not in found[paths[0]].body
+    assert b"storefront-release" in every[paths[0]].body
+    assert found[paths[1]].status == 404
+    assert found[paths[2]].json["name"] == "innocent"
+
+
+def write_policy(folder: Path) -> Path:
+    path = folder / "policy.yaml"
+    path.write_text(
+        "kind: Policy\nname: rocket-policy\nimages: ['registry.example/**']\nsigners: [{keys: [rocket.pub]}]\n"
+    )
+    return path

@@ -16,7 +16,8 @@ from chains.web.api.openapi import document, written
 from chains.web.api.routes import routes
 from chains.web.api.verify_now import Trusting, VerifyNow
 from signers.keys.public_key import load_public_keys
-from tests.unit.chains.web.api.asked import Told, get_all
+from tests.unit.chains.web.api.asked import Get, Told, asked, get_all
+from tests.unit.chains.web.api.beside import beside
 from tests.unit.chains.web.world import World, inside
 
 COPY = Path(__file__).parents[5] / "docs" / "openapi.json"
@@ -47,7 +48,7 @@ def test_a_wrong_description_is_no_openapi(described: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def answers(world: World) -> dict[str, Told]:
+def answers(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """One real answer of each route, with evidence behind it."""
     key = load_public_keys(world.folder / ".chains/signing.pub")
     with inside(world.folder):
@@ -67,10 +68,14 @@ def answers(world: World) -> dict[str, Told]:
             "/api/v1/attestation/{algorithm}/{value}": full["link"],
             "/api/v1/lineage/{algorithm}/{value}": f"/api/v1/lineage/{algorithm}/{value}",
             "/api/v1/gaps": "/api/v1/gaps?limit=1",
+            "/api/v1/audit": "/api/v1/audit?limit=1",
+            "/api/v1/ledger": "/api/v1/ledger",
+            "/api/v1/reports": "/api/v1/reports",
             "/api/v1/verify/{algorithm}/{value}": f"/api/v1/verify/{algorithm}/{value}",
         }
+        settings = beside(world, tmp_path_factory.mktemp("beside"))
         trusting = Trusting(Criteria(keys=key))
-        found = get_all(world.place, list(paths.values()), trusting=trusting)
+        found = get_all(world.place, list(paths.values()), trusting=trusting, settings=settings)
     return dict(zip(paths, found, strict=True))
 
 
@@ -100,6 +105,34 @@ def test_the_answers_have_something_of_everything(answers: dict[str, Told]) -> N
         True,
     )
     assert answers["/api/v1/gaps"].json["runs"]
+    audit = answers["/api/v1/audit"].json
+    assert (len(audit["runs"]), audit["next"]) == (
+        1,
+        "/api/v1/audit?at=2026-11-20T00%3A00%3A00Z&limit=1&cursor=2",
+    )
+    ledger = answers["/api/v1/ledger"].json
+    assert ledger["isVerified"]
+    assert any(day["isVerified"] for day in ledger["days"])
+    (report,) = answers["/api/v1/reports"].json["reports"]
+    assert {file["name"] for file in report["files"]} >= {"report.json"}
+
+
+def test_the_runs_of_an_audit_follow_page_by_page(world: World, tmp_path: Path) -> None:
+    settings = beside(world, tmp_path)
+
+    async def work(get: Get) -> None:
+        found, path = [], "/api/v1/audit?limit=1"
+        while path:
+            told = (await get(path)).json
+            found += [one["name"] for one in told["runs"]]
+            path = told["next"]
+        assert found == ["build-secret", "build-shop"]
+        (one,) = (await get("/api/v1/audit?state=failed")).json["runs"]
+        assert one["name"] == "build-shop"
+        assert (await get("/api/v1/audit?at=2020-01-01T00:00:00Z")).status == 404
+        assert (await get("/api/v1/audit?state=fine")).status == 400
+
+    asked(world.place, work, settings=settings)
 
 
 def test_an_error_is_a_problem_as_it_is_described(described: dict[str, Any], world: World) -> None:
