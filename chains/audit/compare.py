@@ -86,9 +86,9 @@ async def compare(
     audit = Audit(now, period.since, period.until, population.sources, judge.places)
     chosen = [run for run in population if period.has(run.moment)]
     audit.runs = await _judge_all(chosen, judge, at_once, advance)
-    listing = await _list(judge.verifier.stores, period, audit)
-    audit.runs += await _missing_children(chosen, population, judge, listing)
-    audit.strays = await _strays(listing, population, judge, audit)
+    listing = await _list(judge.verifier.stores, period, population, audit)
+    audit.runs += await _missing_children(chosen, judge, listing)
+    audit.strays = await _strays(listing, population.sources, judge, audit)
     audit.gaps = list(open_gaps(population.sources, period))
     _compare_sources(chosen, population)
     if judge.dispositions is not None:
@@ -118,14 +118,20 @@ class _Listed:
     store: Store
 
 
-async def _list(stores: Sequence[Store], period: Period, audit: Audit) -> dict[str, _Listed]:
-    """Return the runs that the stores list, by UID. A store that cannot list is noted."""
+async def _list(
+    stores: Sequence[Store], period: Period, population: Population, audit: Audit
+) -> dict[str, _Listed]:
+    """Return the runs that the stores list and that no source knows, by UID.
+
+    A store that cannot list is noted.
+    """
     found: dict[str, _Listed] = {}
     since, until = (rfc3339(one) if one is not None else "" for one in (period.since, period.until))
     for store in stores:
         try:
             async for run in store.list_runs(since, until):
-                if run.origin.uid and period.has(run.created):
+                uid = run.origin.uid
+                if uid and population.get(uid) is None and period.has(run.created):
                     found.setdefault(run.origin.uid, _Listed(run, store))
         except StoreRejected as error:
             audit.notes.append(f"evidence without a run is not looked for in {store.url}: {error}")
@@ -135,7 +141,7 @@ async def _list(stores: Sequence[Store], period: Period, audit: Audit) -> dict[s
 
 
 async def _missing_children(
-    runs: Sequence[KnownRun], population: Population, judge: Judge, listing: dict[str, _Listed]
+    runs: Sequence[KnownRun], judge: Judge, listing: dict[str, _Listed]
 ) -> list[Judged]:
     """Return the TaskRuns that a finished PipelineRun names and that no source has."""
     by_name: dict[tuple[str, str, str], list[str]] = {}
@@ -149,16 +155,14 @@ async def _missing_children(
         for name in judge.children_without_record(parent):
             child = KnownRun("TaskRun", parent.namespace, name, "", finished=parent.finished)
             child.sources = parent.sources
-            uids = [
-                uid for uid in by_name.get(("taskrun", parent.namespace, name), ()) if not population.get(uid)
-            ]
+            uids = by_name.get(("taskrun", parent.namespace, name), ())
             answer = await judge.judge_child(child, parent, uids)
             found.append(answer)
     return found
 
 
 async def _strays(
-    listing: dict[str, _Listed], population: Population, judge: Judge, audit: Audit
+    listing: dict[str, _Listed], sources: Sequence[Source], judge: Judge, audit: Audit
 ) -> list[Stray]:
     """Return the evidence whose run no source knows, each verified by its UID.
 
@@ -171,7 +175,7 @@ async def _strays(
     others: Counter[str] = Counter()
     for uid, listed in listing.items():
         origin = listed.run.origin
-        if population.get(uid) is not None or (origin.namespace, origin.name) in named:
+        if (origin.namespace, origin.name) in named:
             continue
         if kind := await _about_no_run(uid, listed):
             others[kind] += 1
@@ -179,7 +183,7 @@ async def _strays(
         if len(found) == MOST_STRAYS:
             left += 1
             continue
-        found.append(await _stray(uid, listed, population.sources, judge))
+        found.append(await _stray(uid, listed, sources, judge))
     if days := others[LEDGER_DAY]:
         told = count(days, "signed day of a ledger is", "signed days of a ledger are")
         audit.notes.append(f"{told} in the stores; `chains ledger verify --against STORE` compares them")

@@ -108,7 +108,7 @@ class Judge:
             answer.detail,
             run.created,
             run.finished,
-            tuple(self._population.names_of(run)),
+            self._population.names_of(run),
             self.places,
         )
 
@@ -140,7 +140,7 @@ class Judge:
             if found.verdict is Verdict.VERIFIED:
                 state, why = State.UNKNOWN, Why.CHILD_BY_NAME
                 words = f"{named}; evidence of run {uid} of this name verifies, which may be another run"
-        sources = tuple(self._population.names_of(parent))
+        sources = self._population.names_of(parent)
         return Judged(
             child.kind, child.namespace, child.name, "", state, why, excerpt(words, 2 * _LONGEST),
             finished=child.finished, sources=sources, places=self.places,

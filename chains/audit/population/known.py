@@ -5,6 +5,7 @@ Whole runs are kept in a temporary file, so the memory for a run does not depend
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ MOST_RUNS = 1_000_000
 MOST_DIFFERENCES = 10_000
 """Differences that are kept; further ones are counted."""
 _COMPARED = ("kind", "namespace", "name", "created", "finished", "outcome")
+_NOBODY = (-1,) * len(_COMPARED)
 _OF_THE_END = frozenset({"finished", "outcome"})
 _TAKEN = (
     "deleted", "deleted_by", "stripped", "vanished", "parent", "children", "recorded", "recorded_reason",
@@ -153,6 +155,8 @@ class KnownRun:
     """Where the whole run is in the spool."""
     is_whole: bool = False
     """Whether the whole run is one that has ended."""
+    said: tuple[int, ...] = _NOBODY
+    """The number of the source that first said each of the fields that are compared, -1 if none did."""
 
     @property
     def label(self) -> str:
@@ -192,7 +196,9 @@ class Population:
         self.more_differences = 0
         self._differences: set[Difference] = set()
         self._runs: dict[str, KnownRun] = {}
-        self._said: dict[str, dict[str, int]] = {}
+        # most runs have the same of these, which are kept once
+        self._said: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
         self._named: dict[tuple[str, str, str], str] = {}
         self._spool = tempfile.TemporaryFile(prefix="chains-audit-")  # noqa: SIM115 - closed by close()
 
@@ -228,9 +234,13 @@ class Population:
         self.sources.append(source)
         return source
 
-    def names_of(self, run: KnownRun) -> list[str]:
+    def names_of(self, run: KnownRun) -> tuple[str, ...]:
         """Return the names of the sources that know a run."""
-        return [one.name for number, one in enumerate(self.sources) if run.sources >> number & 1]
+        names = self._names.get(run.sources)
+        if names is None:
+            known = (one.name for number, one in enumerate(self.sources) if run.sources >> number & 1)
+            names = self._names[run.sources] = tuple(known)
+        return names
 
     def add(self, source: Source, seen: Sighting) -> None:
         """Add what a source says about a run. What a second source says differently is a difference.
@@ -249,7 +259,7 @@ class Population:
                 if text not in source.problems:
                     source.problems.append(text)
                 return
-            run = KnownRun(seen.kind, seen.namespace, seen.name, seen.uid)
+            run = KnownRun(sys.intern(seen.kind), sys.intern(seen.namespace), seen.name, seen.uid)
             self._runs[seen.uid] = run
         elif seen.label != run.label:
             knows = ", ".join(self.names_of(run))
@@ -261,18 +271,20 @@ class Population:
                 return
         if not run.sources >> number & 1:
             source.runs += 1
-        self._named[run.kind, run.namespace, run.name] = seen.uid
+        self._named[run.kind, run.namespace, run.name] = run.uid
         self._merge(run, seen, number)
         run.sources |= 1 << number
         self._keep(run, seen)
 
     def _merge(self, run: KnownRun, seen: Sighting, number: int) -> None:
-        said = self._said.setdefault(seen.uid, {})
-        for name in _COMPARED:
+        said = list(run.said)
+        for place, name in enumerate(_COMPARED):
             ours, theirs = getattr(run, name), getattr(seen, name)
             if not theirs:
                 continue
-            known = said.setdefault(name, number)
+            if said[place] < 0:
+                said[place] = number
+            known = said[place]
             if not ours:
                 setattr(run, name, theirs)
             elif known != number and not _is_same(ours, theirs):
@@ -289,6 +301,7 @@ class Population:
                     self.differ(Difference(run.label, run.uid, name, source, ours, source, theirs))
             elif known == number:
                 setattr(run, name, theirs)
+        run.said = self._said.setdefault(tuple(said), tuple(said))
         for name in _TAKEN:
             setattr(run, name, getattr(seen, name) or getattr(run, name))
         if seen.mark:

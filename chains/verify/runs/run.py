@@ -17,6 +17,7 @@ import orjson
 
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, run_outcome, run_uid
+from chains.statements.dependencies import native_artifacts
 from chains.statements.formats import Format
 from chains.statements.provenance import BUILDERS
 from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
@@ -51,6 +52,8 @@ _SHOWN = 160
 _MISSING = object()
 _Value = TypeVar("_Value")
 
+_Asked = tuple[str, str, str, bool]
+"""Predicate type, builder, build type, and whether what changes after a run's end is left out."""
 Difference = tuple[str, Any, Any]
 """A path, the value that the run gives there and the signed one; ``_MISSING`` where there is none."""
 
@@ -60,7 +63,7 @@ class RunWanted(RunQuestion):
 
     def __init__(self, run: RunSnapshot) -> None:
         self.run = run
-        self._known: dict[tuple[str, str, str, bool], list[tuple[str, Any]]] = {}
+        self._known: dict[_Asked, tuple[list[tuple[str, Any]], Iterator[tuple[str, Any]]]] = {}
         self._not_compared = replaced_in(run)
 
     def learn(self, report: Statement) -> bool:
@@ -178,7 +181,7 @@ class RunWanted(RunQuestion):
     ) -> tuple[str, list[Difference]]:
         """Return the format whose statement has the fewest differences from the signed one, and these."""
         nearest, best = "", list[Difference]()
-        for name, given in self._candidates(predicate_type, builder, kind, late=late):
+        for name, given in self._candidates((predicate_type, builder, kind, late)):
             compared = settle(given, signed, self.run, self._not_compared) if late else (given, signed)
             differing = list(islice(differences(*compared), _ENOUGH))
             if not differing:
@@ -187,35 +190,55 @@ class RunWanted(RunQuestion):
                 nearest, best = name, differing
         return nearest, best
 
-    def _candidates(
-        self, predicate_type: str, builder: str, kind: str, *, late: bool
-    ) -> list[tuple[str, Any]]:
-        """Return (format, statement as JSON) of each format that may have written it, without duplicates.
+    def _candidates(self, asked: _Asked) -> Iterator[tuple[str, Any]]:
+        """Yield (format, statement as JSON) of each format that may have written it, without duplicates.
 
-        With ``late`` they are of the run without the sidecars that cannot be compared.
+        Most often the first one has. What was built is kept for the next statement.
         """
-        asked = (predicate_type, builder, kind, late)
-        known = self._known.get(asked)
-        if known is None:
-            run = without_sidecars(self.run, self._not_compared) if late else self.run
-            built: dict[bytes, str] = {}
-            for name, statement in self._build(run, predicate_type, builder, kind):
-                built.setdefault(statement.to_bytes(), name)
-            known = [(name, orjson.loads(data)) for data, name in built.items()]
-            self._known[asked] = known
-        return known
+        if asked not in self._known:
+            self._known[asked] = [], self._built(*asked)
+        known, more = self._known[asked]
+        yield from known
+        while True:
+            try:
+                one = next(more, None)
+            except Exception:
+                # a generator that failed has no more: asked again, it must not look as if that were all
+                del self._known[asked]
+                raise
+            if one is None:
+                return
+            known.append(one)
+            yield one
+
+    def _built(self, predicate_type: str, builder: str, kind: str, late: bool) -> Iterator[tuple[str, Any]]:
+        """Yield the statements. With ``late`` they are of the run without what cannot be compared."""
+        run = without_sidecars(self.run, self._not_compared) if late else self.run
+        seen: set[bytes] = set()
+        for name, statement in self._build(run, predicate_type, builder, kind):
+            data = statement.to_bytes()
+            if data not in seen:
+                seen.add(data)
+                yield name, orjson.loads(data)
 
     @staticmethod
     def _build(
         run: RunSnapshot, predicate_type: str, builder: str, kind: str
     ) -> Iterator[tuple[str, Statement]]:
         """Yield the statement of every format, with every setting that changes a statement."""
-        is_pipeline = run.kind == "PipelineRun"
-        for deep, native in product((False, True) if is_pipeline else (False,), (False, True)):
+        deeply = (False, True) if run.kind == "PipelineRun" else (False,)
+        natively = (False, True) if _has_native(run) else (False,)
+        for deep, native in product(deeply, natively):
             options = slsa_v1.Options(builder_id=builder, build_type=kind, deep=deep, native=native)
             suffix = (" with deep inspection" if deep else "") + (" with native artifacts" if native else "")
             for name in _FORMATS[predicate_type]:
                 yield name + suffix, BUILDERS[name](run, options)
+
+
+def _has_native(run: RunSnapshot) -> bool:
+    """Whether a setting for Tekton's own artifacts changes the statements of a run."""
+    sides = ("inputs", "outputs")
+    return any(native_artifacts(one, side) for one in (run, *run.children) for side in sides)
 
 
 def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]:

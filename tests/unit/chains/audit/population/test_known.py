@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tracemalloc
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,6 +41,26 @@ def seen(**more: Json) -> Sighting:
     return Sighting(**{"kind": "TaskRun", "namespace": "ns", "name": "r", "uid": "u", **more})
 
 
+def test_a_run_of_two_sources_takes_little_memory_whatever_its_size() -> None:
+    count = 2_000
+    with Population() as population:
+        sources = [a_source(population, name) for name in ("export", "log")]
+        tracemalloc.start()
+        try:
+            for source in sources:
+                for number in range(count):
+                    raw = orjson.loads(orjson.dumps(task_run(number)))
+                    raw["spec"]["params"][0]["value"] = "x" * 10_000
+                    found = sighting_of(raw)
+                    assert found is not None
+                    population.add(source, found)
+            taken = tracemalloc.get_traced_memory()[0] / count
+        finally:
+            tracemalloc.stop()
+        assert len(population) == count
+        assert taken < 1_200
+
+
 def test_two_sources_that_differ_are_a_finding_with_both_sides() -> None:
     with Population() as population:
         one, two = a_source(population, "one"), a_source(population, "two")
@@ -53,7 +74,7 @@ def test_two_sources_that_differ_are_a_finding_with_both_sides() -> None:
             ("namespace", "one", "ns", "two", "other"),
         }
         (run,) = population
-        assert (run.namespace, run.outcome, population.names_of(run)) == ("ns", "True", ["one", "two"])
+        assert (run.namespace, run.outcome, population.names_of(run)) == ("ns", "True", ("one", "two"))
         # a run of another name with its UID is not audited, so the answer is not whole
         assert (len(one.problems), len(two.problems)) == (0, 1)
 
