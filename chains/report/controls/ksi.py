@@ -18,7 +18,7 @@ from chains.report.document.format import Control, Head
 from chains.report.forms.table import File
 from chains.text import plain_json
 
-SCHEMA_URI: Final = "https://provenance.chains/fedramp-ksi/v1"
+TYPE: Final = "https://provenance.chains/fedramp-ksi/v1"
 MAP: Final = "fedramp-ksi-2026"
 """The control map of the indicators."""
 ARTIFACTS: Final = (
@@ -48,7 +48,7 @@ def ksi_record(document: Document) -> dict[str, Any]:
     scope = head["scope"]
     controls = [one for one in head["controls"] if one["map"] == MAP]
     return {
-        "schema": SCHEMA_URI,
+        "type": TYPE,
         "rules": {
             "title": controls[0]["framework"] if controls else "",
             "version": controls[0]["version"] if controls else "",

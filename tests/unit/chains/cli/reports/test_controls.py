@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +135,34 @@ def test_controls_and_facts_are_listed(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_map_that_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["report", "controls", str(tmp_path / "none.yaml")]) == 1
     assert "none.yaml" in capsys.readouterr().err
+
+
+def ledger_says(tmp_path: Path, name: str, *period: str, tamper: bool = False) -> str:
+    """What a report of the ledger of the examples says about it; none of its runs has evidence here."""
+    ledger = tmp_path / f"ledger-{name}"
+    shutil.copytree(ROOT / "examples" / "ledger", ledger)
+    if tamper:
+        day = ledger / "share-0-of-1" / "2026-03-02.jsonl"
+        day.write_text(day.read_text().replace("storefront", "shopfront"))
+    out = tmp_path / name
+    key = str(ledger / "ledger.pub")
+    sources = ["--ledger", str(ledger), "--ledger-key", key, "--store", f"file:{tmp_path}", "--key", key]
+    assert chains(["report", *sources, *period, "--formats", "json", "--out", str(out)]) in {1, 4}
+    controls = json.loads((out / "report.json").read_bytes())["controls"]
+    assert {one["state"] for one in controls} == {"not-evidenced", "not-here"}
+    (said,) = {fact["says"] for one in controls for fact in one["facts"] if fact["name"] == "ledger-unbroken"}
+    return said.partition(";")[0]  # type: ignore[no-any-return]
+
+
+def test_a_real_ledger_is_unbroken_only_where_its_signed_days_cover_the_period(tmp_path: Path) -> None:
+    covered = ("--from", "2026-03-02T08:00:00Z", "--to", "2026-03-04T00:00:00Z")
+    assert ledger_says(tmp_path, "covered", *covered) == "yes"
+    assert ledger_says(tmp_path, "changed", *covered, tamper=True) == "no"
+    assert (
+        ledger_says(tmp_path, "with-a-gap", "--from", "2026-03-02T08:00:00Z", "--to", "2026-03-05T00:00:00Z")
+        == "no"
+    )
+    assert (
+        ledger_says(tmp_path, "too-early", "--from", "2026-03-01T00:00:00Z", "--to", "2026-03-04T00:00:00Z")
+        == "no"
+    )

@@ -240,9 +240,10 @@ def test_the_schema_refuses_what_the_reader_finds_by_shape() -> None:
             assert list(validator.iter_errors(written(**part))), part
 
 
-def test_the_wheel_has_the_maps(tmp_path: Path) -> None:
+def test_the_wheel_has_the_maps_and_the_pages(tmp_path: Path) -> None:
     from hatchling.builders.wheel import WheelBuilder
 
     wheel = next(iter(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"chains/report/controls/{file.name}" for file in OWN} <= set(names)
+    assert "chains/report/pdf/report.typ" in names
