@@ -92,6 +92,8 @@ class Judged:
     finished: str = ""
     sources: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
+    exemption: str = ""
+    """The exemptions in signed days of a ledger that cover an image of the run. They decide nothing."""
 
     @property
     def label(self) -> str:
@@ -102,6 +104,8 @@ class Judged:
     def reason(self) -> str:
         """The reason for people, the code first; at most 300 characters of its words."""
         words = excerpt(self.words, _LONGEST)
+        if self.exemption:
+            words += f"; exemption: {excerpt(self.exemption, _LONGEST)}"
         return words if words.startswith(f"{self.why}: ") else f"{self.why}: {words}"
 
 

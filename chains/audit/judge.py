@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chains.audit.exemptions import covering
 from chains.audit.findings import Judged, State, Why
-from chains.audit.policies import refusal
+from chains.audit.policies import images_of, refusal
 from chains.audit.population.known import KnownRun, Population
 from chains.audit.retention.dispositions import Dispositions
 from chains.config.parse import Config
 from chains.config.selection import is_age
 from chains.errors import InputError
 from chains.policy.loaded import Policy
+from chains.policy.reasons import Requirement
 from chains.tekton.raw import as_text, text_at
 from chains.tekton.snapshot import ChildGap, RunSnapshot, look_alikes, origin_of, take_snapshot
 from chains.text import excerpt
@@ -94,9 +96,17 @@ class Judge:
         elif answer.state is State.EVIDENCED and snapshot is not None and self._policy is not None:
             refused = await refusal(self._policy, snapshot, self.verifier.stores, self._now)
             answer = Answer(*refused) if refused is not None else answer
-        return self._judged(run, answer), found, snapshot
+        return self._judged(run, answer, self._exemption(run, answer, snapshot)), found, snapshot
 
-    def _judged(self, run: KnownRun, answer: Answer) -> Judged:
+    def _exemption(self, run: KnownRun, answer: Answer, snapshot: RunSnapshot | None) -> str:
+        """Return the signed exemptions that cover an image of a run, in words. They decide nothing."""
+        known = self._population.exemptions
+        if not known or snapshot is None:
+            return ""
+        rules = (Requirement.EVIDENCE,) if answer.state in {State.MISSING, State.UNATTESTABLE} else ()
+        return covering(known, images_of(snapshot), rules, run.finished, self._now)
+
+    def _judged(self, run: KnownRun, answer: Answer, exemption: str = "") -> Judged:
         return Judged(
             run.kind,
             run.namespace,
@@ -110,6 +120,7 @@ class Judge:
             run.finished,
             self._population.names_of(run),
             self.places,
+            excerpt(exemption, 2 * _LONGEST),
         )
 
     def children_without_record(self, parent: KnownRun) -> list[str]:

@@ -19,7 +19,7 @@ async def refusal(
 ) -> tuple[State, Why, str] | None:
     """Return why policies do not let the images of a run pass, None if they do or none is for them."""
     undecided = None
-    for image in _images(run):
+    for image in images_of(run):
         try:
             answer = await policy.decide(image, stores=stores, now=now)
         except UnmatchedError:
@@ -32,7 +32,8 @@ async def refusal(
     return undecided
 
 
-def _images(run: RunSnapshot) -> list[Image]:
+def images_of(run: RunSnapshot) -> list[Image]:
+    """Return the images that a run made, by digest."""
     found = []
     for subject in RunWanted(run).subjects:
         sha256 = (subject.digest or {}).get("sha256")

@@ -16,7 +16,7 @@ from chains.text import plain, rfc3339
 SCHEMA = "https://provenance.chains/audit/v1"
 COLUMNS = (
     "state", "reason", "detail", "kind", "namespace", "name", "uid", "created", "finished", "words",
-    "sources", "places",
+    "sources", "places", "exemption",
 )  # fmt: skip
 _CASES: Mapping[State, str] = {
     State.FAILED: "failure",
@@ -119,6 +119,7 @@ def run_to_json(one: Judged) -> dict[str, Any]:
         "finished": one.finished or None,
         "sources": list(one.sources),
         "places": list(one.places),
+        "exemption": one.exemption or None,
     }
 
 
@@ -130,6 +131,7 @@ def to_csv(audit: Audit, *, all_runs: bool) -> Iterator[str]:
             yield csv_line((
                 one.state.value, one.why.value, one.detail, one.kind, one.namespace, one.name, one.uid,
                 one.created, one.finished, one.words, "; ".join(one.sources), " ".join(one.places),
+                one.exemption,
             ))  # fmt: skip
 
 

@@ -424,6 +424,11 @@ _LEDGER = (
         "commas.", LEDGER_STORES, ours=True,
     ),
     ConfigKey(
+        "ledger.policies", Kind.PATH, "",
+        "File or folder with policies whose exemptions the ledger notes, with reason, reference and end. "
+        "See `ledger.md`.", ours=True,
+    ),
+    ConfigKey(
         "ledger.transparency", Kind.BOOL, "false",
         "Whether the signature of each day is recorded in the transparency log of `transparency.url`; needs "
         "`transparency.enabled`.", ours=True,

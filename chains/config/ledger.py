@@ -29,6 +29,8 @@ class LedgerSettings:
     transparency: bool = False
     witnesses: tuple[tuple[str, str], ...] = ()
     """The verifier key and the URL of each witness."""
+    policies: str = ""
+    """A file or folder with policies whose exemptions the ledger notes."""
 
     @property
     def enabled(self) -> bool:
@@ -53,4 +55,5 @@ def ledger_settings(values: Mapping[str, str]) -> LedgerSettings:
         storage=tuple(stores.split(",")) if stores else (),
         transparency=values["ledger.transparency"] == "true",
         witnesses=tuple(witness_pairs(values["ledger.witnesses"])),
+        policies=values["ledger.policies"],
     )

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import orjson
 
+from chains.audit.exemptions import SignedExemption
 from chains.audit.population.sighting import KINDS, Sighting
 from chains.tekton.children import CLOCKS_DIFFER
 from chains.tekton.raw import parse_time
@@ -194,6 +195,8 @@ class Population:
         self.sources: list[Source] = []
         self.differences: list[Difference] = []
         self.more_differences = 0
+        self.exemptions: list[SignedExemption] = []
+        """The exemptions in signed days of ledgers."""
         self._differences: set[Difference] = set()
         self._runs: dict[str, KnownRun] = {}
         # most runs have the same of these, which are kept once

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from chains.audit.exemptions import signed_exemptions
 from chains.audit.ledger.entries import moment
 from chains.audit.ledger.state import DECIDED, LedgerRun, LedgerState, RunState
 from chains.audit.ledger.state import Gap as LedgerGap
@@ -49,6 +50,8 @@ def add_ledger(state: LedgerState, name: str, population: Population, now: datet
         seen = _sighting(run, is_signed=state.is_sound and _is_before(run.decided, state.until))
         source.finished += seen.is_finished
         population.add(source, seen)
+    if state.is_sound:
+        population.exemptions += signed_exemptions(state.others, state.until)
     if source.finished:
         source.ends_of.update(KINDS)  # the controller watches every kind
     return source

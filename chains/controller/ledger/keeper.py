@@ -15,8 +15,9 @@ from time import monotonic as time_of_day
 import orjson
 
 from chains.assembly.ledger import LedgerParts
+from chains.audit.exemptions import changes, entries_of
 from chains.audit.ledger.close import SealedDay, due_days, seal_day
-from chains.audit.ledger.entries import Configured, Entry, Keys, fit
+from chains.audit.ledger.entries import Configured, Entry, Exemption, Keys, fit
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import STORED, LogFolder
 from chains.audit.ledger.replay import ONE_DAY
@@ -29,7 +30,10 @@ from chains.controller.flow import FlowInForce
 from chains.controller.ledger.facts import names_that_fit
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Place, Recorder
+from chains.controller.ledger.records import SHARE
 from chains.controller.permit import share_of_uid
+from chains.errors import ChainsError
+from chains.policy.document.load import load_policies
 from signers.errors import SignerError
 from storage.durable import replace_file
 from storage.errors import StoreError
@@ -66,6 +70,8 @@ class Keeper:
         self._is_new = False
         self._data: dict[str, str] | None = None
         self._told: set[str] = set()
+        self._exempt: list[Exemption] = []
+        """The exemptions that were noted."""
         self._wake = asyncio.Event()
         self._clients: Sequence[WitnessClient] = ()
         self._ask_at: dict[tuple[Path, str], float] = {}
@@ -142,6 +148,7 @@ class Keeper:
         await self._try("a log of the ledger cannot be ended", self._end_others(parts, told), told)
         for writer in writers.values():
             await self._try("a log of the ledger cannot go on for others", self._take_over(writer), told)
+        await self._try("exemptions cannot be noted", self._note_exemptions(parts), told)
         # all are closed first: a store that does not answer must leave no day unsigned
         for share, writer in writers.items():
             await self._try("a day of the ledger cannot be closed", self._close(share, writer, parts), told)
@@ -162,11 +169,26 @@ class Keeper:
         except Exception as error:  # noqa: BLE001 - each log on its own
             reason = str(error) or type(error).__name__
             if reason not in self._told | told:
-                is_expected = isinstance(error, (LedgerError, SignerError, StoreError, OSError))
+                is_expected = isinstance(error, (ChainsError, SignerError, StoreError, OSError))
                 _log.error(what, extra={"reason": reason}, exc_info=None if is_expected else error)
             told.add(reason)
             return False
         return True
+
+    async def _note_exemptions(self, parts: LedgerParts) -> None:
+        """Note the exemptions of the configured policies that are news since the last look."""
+        path = parts.settings.policies
+        if not path:
+            self._exempt = []
+            return
+        if SHARE not in self._recorder.writers:
+            return
+        policies = await asyncio.to_thread(load_policies, Path(path))
+        at = self._clock()
+        found = entries_of(policies, at)
+        for one in changes(self._exempt, found, at):
+            await self._recorder.record(SHARE, one)
+        self._exempt = found
 
     async def _close(self, share: int, writer: LogWriter, parts: LedgerParts) -> None:
         log, today = writer.log, (self._clock() - _AFTER_MIDNIGHT).date()
