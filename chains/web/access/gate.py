@@ -24,6 +24,7 @@ from chains.web.access.oidc.provider import Provider
 from chains.web.access.oidc.tokens import Tokens
 from chains.web.access.proxy_user import HeaderRefused, is_from, proxy_viewer
 from chains.web.access.settings import Access
+from chains.web.keys import LOGOUT as LOGOUT_PATH
 from chains.web.viewer import VIEWER, Viewer, local_viewer
 
 API: Final = ("/api/", "/badge/")
@@ -102,6 +103,7 @@ class Gate:
             application.router.add_get(LOGIN, self._begin)
             application.router.add_get(CALLBACK, self._finish)
             application.router.add_post(LOGOUT, self._end)
+            application[LOGOUT_PATH] = LOGOUT
 
         async def close(_: web.Application) -> None:
             await self.close()

@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from chains.index.query.state import IndexState
+from chains.web.keys import LOGOUT
 from chains.web.render.environment import render
 from chains.web.static_files import static_path
 from storage.redacted_url import shown as without_secrets
@@ -79,6 +80,7 @@ def page(
             "permalink": f"/{str(request.rel_url).lstrip('/')}",
             "search_text": search,
             "exports": exports,
+            "logout": request.app.get(LOGOUT, ""),
             "style": static_path("style.css"),
             "script": static_path("comfort.js"),
             "icon": static_path("icon.svg"),

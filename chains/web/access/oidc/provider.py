@@ -70,13 +70,12 @@ class Provider:
 
         Raises :class:`IssuerUnavailable`.
         """
+        if (kept := self._kept_keys(kid)) is not None:
+            return kept  # a token with a known key waits for no other that has none
         async with self._lock:
-            now, kept = self._clock(), self._keys
-            if kept is not None and now - kept[0] < _KEPT_SECONDS:
-                is_known = kid is None or any(key.kid == kid for key in kept[1].keys)
-                if is_known or now - self._asked < _REST_SECONDS:
-                    return kept[1]
-            self._asked = now
+            if (kept := self._kept_keys(kid)) is not None:
+                return kept
+            now = self._asked = self._clock()
             found = await self._get((await self._known_endpoints()).keys)
             try:
                 keys = KeySet.import_key_set({"keys": [one for one in found["keys"] if _is_usable(one)]})
@@ -84,6 +83,14 @@ class Provider:
                 raise IssuerUnavailable(f"{self.oidc.issuer}: its keys cannot be read") from error
             self._keys = (now, keys)
             return keys
+
+    def _kept_keys(self, kid: str | None) -> KeySet | None:
+        """Return the known keys if they are fresh and have this one, or may not be asked for again yet."""
+        now, kept = self._clock(), self._keys
+        if kept is None or now - kept[0] >= _KEPT_SECONDS:
+            return None
+        is_known = kid is None or any(key.kid == kid for key in kept[1].keys)
+        return kept[1] if is_known or now - self._asked < _REST_SECONDS else None
 
     async def tokens(self, code: str, verifier: str, redirect: str) -> dict[str, Any]:
         """Return what the issuer gives for a code.

@@ -203,6 +203,8 @@ def test_an_ipv6_customer_counts_once() -> None:
     assert network_of("192.0.2.7") == "192.0.2.7"
     assert network_of("fe80::1%eth0") == "fe80::/64"
     assert network_of("") == "unknown"
+    # IPv4 on a socket for both is not one customer
+    assert network_of("::ffff:192.0.2.7") == "192.0.2.7"
 
 
 def test_an_entry_tells_who_looked_at_what_and_no_secret(tmp_path: Path) -> None:
