@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from chains.audit.certificates import SIGNING, CertificatesInEvidence
 from chains.text import count, excerpt, rfc3339
 from chains.verify.conclude import conclude
 from chains.verify.criteria import Criteria
@@ -89,6 +90,8 @@ class Reverified:
     algorithms: Counter[str] = field(default_factory=Counter)
     timed: int = 0
     """Verified pieces with a time of a timestamp authority or a log."""
+    certificates: CertificatesInEvidence = field(default_factory=CertificatesInEvidence)
+    """The certificates in verified pieces; none without a trusted root, which vouches for them."""
     broken: list[Broken] = field(default_factory=list)
     expiring: list[Expiring] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -218,6 +221,8 @@ def _judge(
     found.verified += 1
     signer = one.signed_by
     found.signers[signer.name] += 1
+    if verifier.criteria.trusted_root is not None:
+        found.certificates.add(evidence, signer)
     if signer.times:
         found.timed += 1
     elif signer.keyid:
@@ -258,11 +263,26 @@ def _expiring(
                 "timestamps that are older than their authority's certificate: add newer ones before its end"
             )
             yield Expiring(f"timestamp authority {authority.url}", rfc3339(last), found.timed, words)
-    for algorithm, pieces in sorted(found.algorithms.items()):
+    for one in found.certificates.ending(end):
+        words = (
+            "timestamps in evidence end with it, and nothing later proves their time: add newer ones before"
+        )
+        what = f"timestamp certificate {one.subject or one.issuer}"
+        yield Expiring(what, rfc3339(one.last_end or end), one.pieces - one.outlived, words)
+    for algorithm, pieces in sorted((found.algorithms + _of_certificates(found)).items()):
         bits = _RSA.match(algorithm)
         if bits is not None and int(bits[1]) < _WEAK_RSA:
             words = "NIST SP 800-131A allows RSA below 3072 bits until the end of 2030: sign with another key"
             yield Expiring(f"algorithm {algorithm}", "2030-12-31T23:59:59Z", pieces, words)
+
+
+def _of_certificates(found: Reverified) -> Counter[str]:
+    """Return the weak keys of signing certificates, in the words of keys."""
+    weak: Counter[str] = Counter()
+    for one in found.certificates.listed():
+        if one.kind == SIGNING and one.algorithm.startswith("rsa-"):
+            weak[f"{one.algorithm}-certificate"] += one.pieces
+    return weak
 
 
 def reverified_to_json(found: Reverified) -> dict[str, Any]:
@@ -280,6 +300,7 @@ def reverified_to_json(found: Reverified) -> dict[str, Any]:
         "withTrustedTime": found.timed,
         "signers": dict(found.signers),
         "algorithms": dict(found.algorithms),
+        "certificates": [one.to_json() for one in found.certificates.listed()],
         "broken": [
             {
                 "store": one.store, "location": one.location, "digest": one.digest, "reason": one.reason,

@@ -16,6 +16,7 @@ from chains.cli.tables import write_table
 from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.terminal import write_json, write_line
+from chains.text import rfc3339
 
 MOST_ROWS = 1000
 _MOST_DAYS = 36_500
@@ -78,6 +79,23 @@ def _show(found: Reverified) -> None:
         )
         if found.failed > MOST_ROWS:
             write_line(f"and {found.failed - MOST_ROWS:,} more")
+    if found.certificates.found:
+        write_line("")
+        write_table(
+            ("CERTIFICATE", "KEY", "PIECES", "OUTLIVED", "FIRST END", "LAST END", "ISSUER"),
+            [
+                (
+                    f"{one.kind} {one.subject}".strip(),
+                    one.algorithm,
+                    str(one.pieces),
+                    str(one.outlived),
+                    rfc3339(one.first_end) if one.first_end else "",
+                    rfc3339(one.last_end) if one.last_end else "",
+                    one.issuer,
+                )
+                for one in found.certificates.listed()[:MOST_ROWS]
+            ],
+        )
     if found.expiring:
         write_line("")
         write_table(

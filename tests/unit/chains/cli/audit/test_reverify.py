@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from chains.cli.main import run as chains
+from signers.formats.bundle import Bundle
 from signers.keys.public_key import PublicKey
+from storage.open import open_store
+from storage.record import BUNDLE_FORMAT, IN_TOTO_PAYLOAD_TYPE, Evidence, Origin, Record, Subject
 from tests.audit_truth import task_run
 
 Json = Any
@@ -155,3 +159,103 @@ def test_a_part_that_is_none_is_told(shard: str, capsys: pytest.CaptureFixture[s
     attest("good", 1)
     assert chains(["audit", "reverify", *STORE, "--key", "good.pub", f"--shard={shard}"]) == 2
     assert "expected NUMBER/TOTAL" in capsys.readouterr().err
+
+
+GOLDEN = Path(__file__).parents[4] / "golden" / "sigstore"
+TRUST = (
+    "--trusted-root", str(GOLDEN / "trusted_root.json"), "--key", str(GOLDEN / "signing.pub"),
+    "--certificate-identity", json.loads((GOLDEN / "about.json").read_text())["identity"],
+    "--certificate-oidc-issuer", json.loads((GOLDEN / "about.json").read_text())["issuer"],
+)  # fmt: skip
+
+
+def keep(*names: str) -> None:
+    """Store golden bundles, each as evidence of a run of its own."""
+
+    async def work() -> None:
+        async with open_store("file:store") as store:
+            for number, name in enumerate(names):
+                bundle = (GOLDEN / f"{name}.bundle.json").read_bytes()
+                payload = Bundle.from_bytes(bundle).envelope.payload
+                origin = Origin("taskrun", "ci", name, f"00000000-0000-4000-8000-{number:012d}")
+                subject = Subject("app", {"sha256": "ab" * 32})
+                made = Record(
+                    origin,
+                    (subject,),
+                    payload,
+                    IN_TOTO_PAYLOAD_TYPE,
+                    "https://slsa.dev/provenance/v1",
+                    bundle,
+                )
+                assert (await store.put(made)).receipts
+
+    asyncio.run(work())
+
+
+def test_certificates_in_evidence_are_listed_with_their_end_and_whether_a_time_outlives_them(
+    reverify: Reverify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep("certificate-v1", "certificate-v2", "certificate-unlogged", "key-v2", "key-unlogged")
+    found = reverify(0, *TRUST)
+    assert (found["verified"], found["expiring"]) == (5, [])
+    signing, stamps = found["certificates"]
+    # the certificates ended ten minutes after signing: a timestamp, or the time of a log, outlives each
+    assert signing == {
+        "kind": "signing", "subject": None, "issuer": "CN=fulcio,O=testbed", "algorithm": "ecdsa-p256",
+        "pieces": 3, "outlived": 3, "firstEnd": "2026-11-21T12:12:27Z", "lastEnd": "2026-11-21T12:12:27Z",
+    }  # fmt: skip
+    # one has the time of a log of version 1, and no timestamp; nothing outlives the timestamps of the others
+    assert stamps == {
+        "kind": "timestamp", "subject": "CN=timestamp authority,O=testbed", "issuer": "CN=timestamp root,O=testbed",
+        "algorithm": "ecdsa-p256", "pieces": 4, "outlived": 0,
+        "firstEnd": "2036-11-18T12:02:26Z", "lastEnd": "2036-11-18T12:02:26Z",
+    }  # fmt: skip
+    far = reverify(0, *TRUST, "--soon", "36500")["expiring"]
+    ending = next(one for one in far if one["what"].startswith("timestamp certificate "))
+    assert (ending["what"], ending["until"], ending["pieces"]) == (
+        "timestamp certificate CN=timestamp authority,O=testbed", "2036-11-18T12:02:26Z", 4,
+    )  # fmt: skip
+    capsys.readouterr()
+    assert chains(["audit", "reverify", *STORE, *TRUST]) == 0
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "signing ecdsa-p256 3 3 2026-11-21T12:12:27Z 2026-11-21T12:12:27Z CN=fulcio,O=testbed" in told
+
+
+@pytest.mark.parametrize(("source", "outlived"), [("Tlog", 1), ("TimestampAuthority", 0)])
+def test_the_time_of_a_log_outlives_a_timestamp(source: str, outlived: int) -> None:
+    from chains.audit.certificates import CertificatesInEvidence
+    from chains.verify.signed_by import SignedBy
+    from signers.sigstore.verification_material import VerifiedTime
+
+    data = (GOLDEN / "key-v2.bundle.json").read_bytes()
+    found = CertificatesInEvidence()
+    moment = datetime(2026, 11, 21, tzinfo=UTC)
+    found.add(
+        Evidence("file", "x", "sha256:x", BUNDLE_FORMAT, data),
+        SignedBy("SHA256:x", times=(VerifiedTime(moment, source, "https://x"),)),
+    )
+    (one,) = found.listed()
+    assert (one.kind, one.pieces, one.outlived) == ("timestamp", 1, outlived)
+    far = datetime(2040, 1, 1, tzinfo=UTC)
+    assert len(list(found.ending(far))) == 1 - outlived
+    assert list(found.ending(moment)) == []
+
+
+def test_without_a_trusted_root_no_certificate_is_vouched_for(reverify: Reverify) -> None:
+    keep("key-v2")
+    assert reverify(0, "--key", str(GOLDEN / "signing.pub"))["certificates"] == []
+
+
+def test_the_end_of_a_certificate_is_that_of_the_one_that_signed() -> None:
+    from signers.sigstore.ends import signing_end, timestamp_ends
+    from signers.sigstore.verification_material import VerificationMaterial
+
+    bundle = Bundle.from_bytes((GOLDEN / "certificate-v2.bundle.json").read_bytes())
+    material = VerificationMaterial.from_bundle(bundle)
+    end = signing_end(material)
+    assert end is not None
+    assert (end.subject, end.issuer) == ("", "CN=fulcio,O=testbed")
+    assert [one.subject for one in timestamp_ends(material)] == ["CN=timestamp authority,O=testbed"]
+    # what cannot be read has no end, and is no error: verification has judged it before
+    assert signing_end(VerificationMaterial(certificate=b"x")) is None
+    assert list(timestamp_ends(VerificationMaterial(timestamps=(b"x", b"")))) == []
