@@ -68,7 +68,8 @@ def _web(options: Options) -> int:
     trusting = trusting_of(options, found.index, settings)
 
     def build(source: Source) -> server.Application:
-        gate = Gate(access, _access_log(options), secret=secret)
+        path = Path(options.access) if options.access else None
+        gate = Gate(access, _access_log(options), secret=secret, path=path)
         extend = [api(trusting), gate.extend]
         answering = application(source, found, viewers=gate.viewers(), extend=extend)
         answering[HEALTH] = health_application(source, gate.metrics)

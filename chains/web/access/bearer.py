@@ -27,9 +27,14 @@ def new_token() -> tuple[str, str]:
 
 
 class Bearers:
-    """Finds out whose a bearer token is. ``tokens`` are those of the issuer, None without one."""
+    """Finds out whose a bearer token is. ``tokens`` are those of the issuer, None without one.
 
-    def __init__(self, access: Access, tokens: Tokens | None, now: Callable[[], datetime]) -> None:
+    ``access`` returns the access file in force.
+    """
+
+    def __init__(
+        self, access: Callable[[], Access], tokens: Tokens | None, now: Callable[[], datetime]
+    ) -> None:
         self._access, self._tokens, self._now = access, tokens, now
 
     async def viewer(self, token: str) -> Viewer:
@@ -42,10 +47,10 @@ class Bearers:
         if self._tokens is None:
             raise LoginRefused("the token is none of the access file, and no issuer is configured")
         found = await self._tokens.of_bearer(token)
-        return Viewer(found.user, self._access.namespaces_of(found.user, found.groups))
+        return Viewer(found.user, self._access().namespaces_of(found.user, found.groups))
 
     def _static(self, token: str) -> Viewer:
-        found = _find(self._access.tokens, token)
+        found = _find(self._access().tokens, token)
         if found is None:
             raise LoginRefused("the token is none of the access file")
         if found.expires <= self._now():

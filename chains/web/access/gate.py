@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from aiohttp.typedefs import Middleware
 from chains.text import told
 from chains.web.access.bearer import Bearers
 from chains.web.access.cookies import Sealed, secret_of
+from chains.web.access.in_force import AccessInForce
 from chains.web.access.limits import Limits, network_of
 from chains.web.access.log import AccessLog
 from chains.web.access.login import CALLBACK, LOGIN, LOGOUT, Login
@@ -51,7 +53,8 @@ NOTE: Final = web.RequestKey("note", Note)
 class Gate:
     """Lets requests in. Without ``access``, only this machine is let in, and sees everything.
 
-    Use from one event loop, and close it. ``secret`` seals sessions: processes with the same one know each
+    Use from one event loop, and close it. ``path`` is the access file, read again when it changes. ``secret``
+    seals sessions: processes with the same one know each
     other's; without it, it is fresh. ``now`` returns Unix time, ``clock`` seconds of the machine.
     """
 
@@ -62,17 +65,20 @@ class Gate:
         metrics: AccessMetrics | None = None,
         *,
         secret: bytes = b"",
+        path: Path | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._access, self._log = access, log
+        self._log = log
+        self._in_force = None if access is None else AccessInForce(access, path, clock)
         self.metrics = metrics or AccessMetrics()
         self._limits: Limits | None = None
         self._login: Login | None = None
         self._provider: Provider | None = None
         self._bearers: Bearers | None = None
-        if access is None:
+        if self._in_force is None or access is None:
             return
+        in_force = self._in_force
         self._limits = Limits(access.rate, clock)
         tokens = None
         if access.oidc is not None:
@@ -83,10 +89,10 @@ class Gate:
                 tokens,
                 Sealed(secret or secret_of(None), now),
                 access.session.total_seconds(),
-                access.known_groups,
+                lambda: in_force.current.known_groups,
                 clock,
             )
-        self._bearers = Bearers(access, tokens, lambda: datetime.fromtimestamp(now(), UTC))
+        self._bearers = Bearers(lambda: in_force.current, tokens, lambda: datetime.fromtimestamp(now(), UTC))
 
     async def close(self) -> None:
         """Close the connections to the issuer."""
@@ -95,7 +101,7 @@ class Gate:
 
     def viewers(self) -> Sequence[Middleware]:
         """Return the middleware that says who looks, for the application."""
-        return (_noted(local_viewer()) if self._access is None else self._identify(),)
+        return (_noted(local_viewer()) if self._in_force is None else self._identify(),)
 
     def extend(self, application: web.Application) -> None:
         """Add the routes of the login, and the access log around everything else."""
@@ -190,9 +196,11 @@ class Gate:
 
     async def _viewer(self, request: web.Request, note: Note) -> Viewer | None:
         """Return who asks, None if nobody says so. Raises for what is said and does not count."""
-        access = self._access
-        if access is None or self._bearers is None:
+        if self._in_force is None or self._bearers is None:
             raise AssertionError("without access, nobody is asked who they are")
+        await self._in_force.look()
+        self.metrics.access_refused.set(bool(self._in_force.refused))
+        access = self._in_force.current
         named = None
         if access.proxy is not None:
             # before anything else: a header from elsewhere is an attempt
@@ -213,7 +221,7 @@ class Gate:
     def _stranger(self, request: web.Request, *, is_wrong: bool = False) -> web.HTTPException:
         """Return the answer to somebody who is not known."""
         address = _address(request)
-        proxy = self._access.proxy if self._access is not None else None
+        proxy = self._in_force.current.proxy if self._in_force is not None else None
         # everybody comes from the proxy, so its address says nothing
         if proxy is None or not is_from(proxy, address):
             self._take(request, f"address {network_of(address)}")

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -44,11 +44,11 @@ class Login:
         tokens: Tokens,
         sealed: Sealed,
         seconds: float,
-        known_groups: Collection[str],
+        known_groups: Callable[[], frozenset[str]],
         clock: Callable[[], float],
     ) -> None:
         self._provider, self._tokens, self._sealed = provider, tokens, sealed
-        self._seconds, self._known_groups = seconds, frozenset(known_groups)
+        self._seconds, self._known_groups = seconds, known_groups
         self._redirect = f"{provider.oidc.url}{CALLBACK}"
         self._used: TTLCache[str, bool] = TTLCache(_MOST_USED, _LOGIN_SECONDS, clock)
         self._ended: TTLCache[str, bool] = TTLCache(_MOST_USED, seconds, clock)
@@ -101,7 +101,7 @@ class Login:
         found = await self._tokens.of_login(token, begun["nonce"], access_token)
         response = _sent(local_path(begun["to"]))
         # more than counts would make the cookie too long
-        groups = sorted(self._known_groups.intersection(found.groups))
+        groups = sorted(self._known_groups().intersection(found.groups))
         content = {"user": found.user, "groups": groups, "id": secrets.token_urlsafe(16)}
         set_cookie(
             response, SESSION_COOKIE, self._sealed.seal("session", content, self._seconds), self._seconds

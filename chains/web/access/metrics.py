@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -32,6 +32,12 @@ class AccessMetrics:
         self.lost = Counter(
             "chains_web_log_failures",
             "requests that were not answered because the access log could not be written",
+            registry=self.registry,
+        )
+
+        self.access_refused = Gauge(
+            "chains_web_access_refused",
+            "1 while the newest access file is not in force",
             registry=self.registry,
         )
 

@@ -135,13 +135,13 @@ async def _show(request: web.Request) -> web.Response:
     return web.json_response([viewer.name, viewer.namespaces])
 
 
-def served(access: Access | None, work: Callable[[Server], Awaitable[T]]) -> T:
-    """Run ``work`` on an application behind the gate."""
+def served(access: Access | None, work: Callable[[Server], Awaitable[T]], path: Path | None = None) -> T:
+    """Run ``work`` on an application behind the gate; ``path`` is the access file, if it may change."""
 
     async def run() -> T:
         lines, clock = Lines(), Clock()
         log = AccessLog(lines, lambda: NOW)
-        gate = Gate(access, log, now=clock.now, clock=clock.machine)
+        gate = Gate(access, log, path=path, now=clock.now, clock=clock.machine)
         application = web.Application(middlewares=list(gate.viewers()))
         gate.extend(application)
         application.router.add_get("/{rest:.*}", _show)

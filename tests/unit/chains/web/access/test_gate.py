@@ -190,6 +190,35 @@ def test_each_viewer_has_requests_of_their_own_and_each_address_too(tmp_path: Pa
     served(access_of(tmp_path, text), work)
 
 
+def test_a_changed_access_file_counts_without_a_new_start_and_a_wrong_one_does_not(tmp_path: Path) -> None:
+    token, _ = new_token()
+    access, path = access_of(tmp_path, tokens_file(tmp_path, token)), tmp_path / "access.yaml"
+
+    async def work(server: Server) -> None:
+        async def status() -> int:
+            server.clock.moved += 3
+            return (await server.get("/api/v1/x", {"Authorization": f"Bearer {token}"})).status
+
+        assert await status() == 200
+        good = path.read_text()
+        path.write_text("tokens: [{name: x}]")  # wrong: the last good one stays in force
+        assert await status() == 200
+        assert b"chains_web_access_refused 1.0" in server.gate.metrics.text()
+        path.write_text(good + "session: 2h\n")  # what only a new start can change
+        assert await status() == 200
+        assert b"chains_web_access_refused 1.0" in server.gate.metrics.text()
+        other, _ = new_token()
+        path.write_text(tokens_file(tmp_path, other))  # the token is withdrawn
+        assert await status() == 401
+        assert b"chains_web_access_refused 0.0" in server.gate.metrics.text()
+        path.unlink()  # a file that is gone takes nothing away
+        assert await status() == 401
+        path.write_text(good)
+        assert await status() == 200
+
+    served(access, work, path)
+
+
 def test_limits_take_no_more_memory_than_they_have_buckets() -> None:
     limits = Limits(Rate(60, 2), clock=lambda: 0.0, most=100)
     for number in range(10_000):
