@@ -35,6 +35,12 @@ class _Going:
     """What an entry has to contain to name a piece or one of its blobs; empty: any entry may."""
     loose: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
+    manifests: set[str] = field(default_factory=set)
+    """Those of the loose blobs that are manifests."""
+
+    def order(self, digest: str) -> int:
+        """Return the place of a blob among those that go: what leads to others goes after them."""
+        return (digest in self.manifests) + 2 * (digest in self.uids)
 
     def takes(self, digest: str, uids: Iterable[str]) -> bool:
         """Whether evidence with this digest, of runs with these UIDs, goes."""
@@ -66,7 +72,9 @@ def delete_all(file: IndexFile, blobs: Blobs, pieces: Sequence[Doomed], *, secon
                 entries[key] = made
         if entries != index.entries:
             file.write(Index(entries, index.others), fsync=True)
-        for digest in sorted(going.loose - going.kept - {EMPTY_DIGEST}):
+        _add_left_over(blobs, right, entries.values(), going)
+        # the evidence last: what leads to it is found as long as it is there
+        for digest in sorted(going.loose - going.kept - {EMPTY_DIGEST}, key=going.order):
             _unlink(blobs, digest)
     return reasons
 
@@ -82,6 +90,21 @@ def _going(pieces: Sequence[Doomed]) -> _Going:
     return _Going(uids, tuple(words) if is_whole else (), loose=set(uids))
 
 
+def _add_left_over(blobs: Blobs, pieces: Sequence[Doomed], entries: Iterable[bytes], going: _Going) -> None:
+    """Add the manifests of pieces that an earlier call took out of the index, and did not delete."""
+    named = {str(lean_json.loads(raw).get("digest")) for raw in entries}
+    for digest in {one.location.rpartition("@")[2] for one in pieces} - named:
+        try:
+            manifest = lean_json.loads(blobs.read(digest, MANIFEST_LIMIT))
+            layers = {str(one["digest"]) for one in manifest["layers"]}
+            config = str(manifest["config"]["digest"])
+        except (BadContent, ValueError, KeyError, TypeError):
+            continue  # it is gone, or no manifest
+        if layers & going.uids.keys():
+            going.loose |= {digest, config}
+            going.manifests.add(digest)
+
+
 def _without(blobs: Blobs, raw: bytes, going: _Going) -> bytes | None:
     """Return an index entry without the evidence that goes, None if nothing is left of it."""
     entry = lean_json.loads(raw)
@@ -95,6 +118,7 @@ def _without(blobs: Blobs, raw: bytes, going: _Going) -> bytes | None:
         uids = annotation(entry, RUN_UID).split(",")
         if any(going.takes(one, uids) for one in named):
             going.loose.add(digest)
+            going.manifests.add(digest)
             return None
         going.kept |= named
         return raw
@@ -106,6 +130,7 @@ def _without(blobs: Blobs, raw: bytes, going: _Going) -> bytes | None:
     if len(left) == len(document.entries):
         return raw
     going.loose |= {digest, str(manifest.get("config", {}).get("digest"))}
+    going.manifests.add(digest)
     if not left:
         return None
     made, config = TAG.build(document, left)

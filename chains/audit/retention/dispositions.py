@@ -77,6 +77,8 @@ class Dispositions:
         if not self.keys:
             return
         for store in self.stores:
+            if not store.can_delete:
+                continue  # a record is stored where the evidence was, so there is none
             try:
                 evidence = (await store.find(subject)).evidence
             except StoreError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -266,8 +266,11 @@ class Asked:
             await one.close()
 
 
-def open_verifier(options: Options, settings: Settings, now: datetime) -> Asked:
-    """Open the stores and the criteria that the options name. Raises :class:`UsageError`."""
+def open_verifier(options: Options, settings: Settings, now: datetime, *, fsync: bool = False) -> Asked:
+    """Open the stores and the criteria that the options name. Raises :class:`UsageError`.
+
+    With ``fsync`` what folders store survives a power failure.
+    """
     urls = list(dict.fromkeys(options.store))
     is_own = not urls and _are_own_runs(options) and own_layout()
     if is_own:
@@ -277,7 +280,7 @@ def open_verifier(options: Options, settings: Settings, now: datetime) -> Asked:
         raise UsageError("no store to look for evidence in: pass --store URL")
     criteria = _criteria(options, settings, is_own=is_own)
     revocations = revocations_of(options, settings.config)
-    found = store_options(settings.config)
+    found = replace(store_options(settings.config), fsync=fsync)
     stores = [open_url(url, found) for url in urls]
     verifier = Verifier(criteria, stores, clock=lambda: now, revocations=revocations)
     return Asked(verifier, stores)

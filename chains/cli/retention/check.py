@@ -52,7 +52,7 @@ class Opened:
 
 
 def open_retention(
-    options: Options, settings: Settings, now: datetime, own: Sequence[ListedKey] = ()
+    options: Options, settings: Settings, now: datetime, own: Sequence[ListedKey] = (), *, fsync: bool = False
 ) -> Opened:
     """Open what the options name; ``own`` are further keys that may sign disposition records.
 
@@ -61,7 +61,7 @@ def open_retention(
     if not options.rules:
         raise UsageError("no rules: pass --rules FILE; docs/retention.md has an example")
     rules = load_rules(Path(options.rules), now)
-    asked = open_verifier(options, settings, now)
+    asked = open_verifier(options, settings, now, fsync=fsync)
     dispositions = dispositions_of(options, asked, now, *own)
     return Opened(asked, Surveyor(asked.verifier, rules, dispositions, now), dispositions, rules, now)
 

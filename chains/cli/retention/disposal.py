@@ -46,7 +46,7 @@ def _dispose(options: Options) -> int:
     async def work() -> Disposal:
         # the key's own records count: what it began is finished
         own = [ListedKey(PublicKey.from_pem(signer.public_pem))] if signer is not None else []
-        opened = open_retention(options, settings, now, own)
+        opened = open_retention(options, settings, now, own, fsync=True)
         try:
             run_keys = {key.keyid for key in opened.asked.verifier.criteria.keys}
             if signer is not None and signer.keyid in run_keys:

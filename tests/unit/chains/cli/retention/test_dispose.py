@@ -408,3 +408,59 @@ def test_a_record_of_another_form_is_no_record() -> None:
     for payload in (b"{}", b'{"_type":"https://in-toto.io/Statement/v1","predicateType":"x","subject":[]}'):
         with pytest.raises(EvidenceError):
             DispositionRecord.from_bytes(payload)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 4, 9])
+@pytest.mark.parametrize("store", STORES)
+def test_wherever_a_deletion_ends_a_record_is_there_and_the_next_start_finishes_it(
+    store: str, allowed: int, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after SIGKILL: nothing is cleaned up, since the next start reads the store anew."""
+    attest(store, 1)
+    left, real = [allowed], Path.unlink
+
+    def unlink(self: Path, *, missing_ok: bool = False) -> None:
+        if "store" in str(self) and not self.name.startswith("."):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        real(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        assert chains([*dispose_words(store, "--apply"), "--key", "e.pub"]) == 130
+    audit = ("audit", "--runs", "runs.json", "--store", store, "--disposition-key", "d.pub", "--all")
+    capsys_states = {one["state"] for one in run_any(run, *audit)["runs"]}
+    assert capsys_states <= {"evidenced", "disposed"}
+    done = run(0, *dispose_words(store, "--apply"))
+    assert done["records"] == []
+    assert find(store, uid_of(1)) == ()
+    assert [
+        path for path in files(uid_of(1)) if "disposition" not in str(path) and not _is_of_record(path)
+    ] == []
+
+
+def run_any(run: Run, *words: str) -> Json:
+    """Return the JSON of an audit whose exit code depends on how far a deletion came."""
+    try:
+        return run(0, *words)
+    except AssertionError:
+        return run(4, *words)
+
+
+def test_a_registry_has_no_records_and_is_not_asked(run: Run) -> None:
+    attest("file:store", 1)
+    run(0, *dispose_words("file:store", "--apply"))
+    found = run(
+        4,
+        "audit",
+        "--runs",
+        "runs.json",
+        "--store",
+        "file:store",
+        "--store",
+        "oci:",
+        "--disposition-key",
+        "d.pub",
+    )
+    assert not [one for one in found["problems"] if "disposition" in one]
