@@ -34,8 +34,8 @@ def _floor(*texts: str) -> tuple[Requirement, ...]:
 PARTLY_FLOOR = _floor("evidenced-runs >= 1", "attestations >= 1", "signers-trusted")
 """Holds for every control that is at least partly evidenced, whatever its map demands."""
 EVIDENCED_FLOOR = _floor(
-    "coverage = 100", "unknown-runs = 0", "failed-runs = 0", "skipped-runs = 0", "period-over",
-    "population-whole", "revoked-keys-used = 0",
+    "coverage = 100", "unknown-runs = 0", "failed-runs = 0", "skipped-runs = 0", "disposed-runs = 0",
+    "period-over", "population-whole", "revoked-keys-used = 0",
 )  # fmt: skip
 """Holds for every evidenced control besides: no map claims for a period what is not shown for all of it."""
 

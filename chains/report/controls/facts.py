@@ -110,6 +110,12 @@ def skipped_runs(counted: Tally) -> Value:
     return counted.head["counts"]["skipped"]
 
 
+@_fact(Kind.COUNT, _AUDIT)
+def disposed_runs(counted: Tally) -> Value:
+    """Runs whose evidence was deleted on purpose, according to a record: nothing of it can be shown."""
+    return counted.head["counts"]["disposed"]
+
+
 @_fact(Kind.PERCENT, _REPORTS)
 def runs_with_report(counted: Tally) -> Value:
     """The share of evidenced runs with a verified execution report."""

@@ -11,11 +11,12 @@ from typing import Any, Final
 import typst
 
 from chains.errors import ChainsError
-from chains.report.charts.charts import charts_of
 from chains.report.charts.svg import FONT
+from chains.report.document.digest import document_digest
 from chains.report.document.file import Document
+from chains.report.forms.page import page_of
 from chains.report.forms.table import File
-from chains.report.pdf.pages import chart_file, pages
+from chains.report.pdf.pages import chart_file, page_data, pictures
 from chains.report.pdf.shown import shown
 
 STANDARDS: Final = ["a-2a", "ua-1"]
@@ -42,15 +43,22 @@ def picture(svg: str) -> str:
 def write_pdf(document: Document) -> bytes:
     """Return the pages of a report as PDF. Raises :class:`PdfError`."""
     template = files(__package__).joinpath("report.typ").read_bytes()
-    charts = charts_of(document)
-    data = json.dumps(pages(document, charts), ensure_ascii=True, sort_keys=True).encode()
-    pictures = {chart_file(one): picture(one.svg).encode() for one in charts}
-    made = datetime.fromisoformat(document.head["scope"]["at"])
+    page = page_of(document)
+    scope = document.head["scope"]
+    data = page_data(
+        page,
+        at=scope["at"],
+        digest=document_digest(document),
+        tool=f"{scope['tool']['name']} {scope['tool']['version']}",
+    )
+    written_data = json.dumps(data, ensure_ascii=True, sort_keys=True).encode()
+    charts = {chart_file(one): picture(one.svg).encode() for one in pictures(page)}
+    made = datetime.fromisoformat(scope["at"])
     # its types do not know that files can be given in memory
     compile_files: Any = typst.compile
     try:
         written = compile_files(
-            {"main.typ": template, "data.json": data, **pictures},
+            {"main.typ": template, "data.json": written_data, **charts},
             format="pdf",
             ignore_system_fonts=True,
             pdf_standards=STANDARDS,

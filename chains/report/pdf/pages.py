@@ -1,160 +1,54 @@
-"""What the pages of a report say, block by block, as plain JSON values for ``report.typ``."""
+"""The page of a report (``forms/page.py``) as plain JSON values for ``report.typ``, block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from chains.report.charts.charts import Chart
-from chains.report.document.digest import document_digest
-from chains.report.document.file import Document
-from chains.report.document.format import STATES, Artifact, Control, Counts, Head, Run
+from chains.report.forms.model import Bullets, Cell, Grid, Page, Pairs, Picture, Section, Words
 from chains.report.pdf.shown import pieces, shown
+from chains.text import excerpt
 
-MOST_ROWS: Final = 1000
-"""Rows of one table. What is left out is in ``report.json``, and the page says so."""
 Block = dict[str, Any]
-Cell = str | int | None
-Rows = Iterable[Sequence[Cell]]
-_CONTROL_STATES: Final = ("evidenced", "partly", "not-evidenced", "not-here")
+UNKNOWN = "unknown"
+"""How a cell says that something is not known."""
+_LONGEST = 500
+"""Characters of a cell."""
+_NUMBER = re.compile(r"[0-9][0-9,]*")
+_MANY_COLUMNS = 7
+_WIDTH, _WIDTH_OF_MANY = 122.0, 150.0
+"""Characters of a line of a table, about. The template sets a table of many columns smaller."""
+_LONGEST_WANTED = 120
+_WIDER = {"code": 1.1, "state": 1.2, "number": 1.0, "text": 1.0}
+"""How much wider than a character of text one is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: its title, its share of the width, and how its cells are set.
+def page_data(page: Page, *, at: str, digest: str, tool: str) -> dict[str, Any]:
+    """Return the data of the template.
 
-    ``kind`` is ``text``, ``mono`` (digests and ids), ``number`` or ``state``.
+    ``digest`` is the SHA-256 of ``report.json``, ``tool`` the program with its version, ``at`` the report
+    time.
     """
-
-    title: str
-    share: float = 1.0
-    kind: str = "text"
-
-
-def pages(document: Document, charts: Sequence[Chart]) -> dict[str, Any]:
-    """Return the data of the template. The long lists are read twice.
-
-    ``charts`` are shown as the files that :func:`chart_file` names.
-    """
-    head = document.head
-    scope = head["scope"]
-    digest = document_digest(document)
-    period = f"{scope['since'] or 'the first run'} to {scope['until'] or scope['at']}"
-    blocks = [
-        *_summary(head),
-        *_charts(charts),
-        *_population(head),
-        *_runs(document),
-        *_artifacts(document),
-        *_keys(head),
-        *_exemptions(head),
-        *_configuration(head),
-        *_controls(head),
-        *_figures(head),
-        *_cited(head, digest),
-        *_limits(head),
-    ]
     return {
-        "title": "Evidence of builds",
-        "period": shown(period),
-        "at": shown(scope["at"]),
+        "title": shown(page.title),
+        "period": shown(page.period),
+        "verdict": shown(page.verdict),
+        "mark": page.mark,
+        "coverage": shown(page.coverage or UNKNOWN),
+        "tiles": [[f"{number:,}", shown(state)] for state, number in page.tiles],
+        "summary": [pieces(line) for line in page.summary],
+        "at": shown(at),
         "digest": digest,
-        "tool": shown(f"{scope['tool']['name']} {scope['tool']['version']}"),
-        "scope": [[shown(name), pieces(value)] for name, value in _scope(head, digest)],
-        "blocks": blocks,
+        "tool": shown(tool),
+        "blocks": [block for section in page.sections for block in _section(section)],
     }
 
 
-def heading(text: str, level: int = 1) -> Block:
-    """Return a heading."""
-    return {"kind": "heading", "level": level, "text": shown(text)}
-
-
-def paragraph(text: str) -> Block:
-    """Return a paragraph."""
-    return {"kind": "text", "pieces": pieces(text)}
-
-
-def bullets(texts: Iterable[str]) -> Iterator[Block]:
-    """Yield a list, or nothing for no texts."""
-    items = [pieces(text) for text in texts]
-    if items:
-        yield {"kind": "list", "items": items}
-
-
-def table(columns: Sequence[Column], rows: Rows, none: str, total: int | None = None) -> Iterator[Block]:
-    """Yield a table of at most :data:`MOST_ROWS` rows, or the sentence ``none`` for no row.
-
-    ``total`` is the number of all rows, if more than are given may exist.
-    """
-    taken = list(islice(rows, MOST_ROWS + 1))
-    if not taken:
-        yield paragraph(none)
-        return
-    if len(taken) > MOST_ROWS or (total is not None and total > len(taken)):
-        taken = taken[:MOST_ROWS]
-        of = f" of {total:,}" if total is not None else ""
-        yield paragraph(f"The first {len(taken):,}{of} rows. All of them are in report.json.")
-    yield {
-        "kind": "table",
-        "columns": [{"title": shown(one.title), "share": one.share, "kind": one.kind} for one in columns],
-        "rows": [[_cell(value, one.kind) for value, one in zip(row, columns, strict=True)] for row in taken],
-    }
-
-
-def _cell(value: Cell, kind: str) -> str | list[str]:
-    """Return a value as a cell: what is not known is said, never left empty."""
-    if value is None or value == "":
-        return "not known"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return shown(value) if kind in {"number", "state"} else pieces(value)
-
-
-def _scope(head: Head, digest: str) -> Iterator[tuple[str, str]]:
-    scope, criteria = head["scope"], head["scope"]["criteria"]
-    yield "Period", f"{scope['since'] or 'the first run'} to {scope['until'] or scope['at']}"
-    yield "Result at", f"{scope['at']} (from: {scope['timeSource']})"
-    yield "Namespaces", ", ".join(scope["namespaces"]) or "all"
-    yield "Stores", ", ".join(scope["stores"]) or "none"
-    yield "Trusted signers", ", ".join(criteria["signers"]) or "none"
-    demands = [*criteria["predicateTypes"], *criteria["require"]]
-    demands += [one for one in (criteria["builderId"], criteria["buildType"]) if one]
-    yield "Demanded besides", ", ".join(demands) or "nothing"
-    yield "Policies", ", ".join(f"{one['name']} {one['digest']}" for one in scope["policies"]) or "none"
-    yield "Configuration", scope["configuration"] or "none was given"
-    yield "Made by", f"{scope['tool']['name']} {scope['tool']['version']}, digest {scope['tool']['digest']}"
-    yield "Digest of report.json", f"sha256:{digest}"
-
-
-def _summary(head: Head) -> Iterator[Block]:
-    counts, coverage = head["counts"], head["coverage"]
-    yield heading("Summary")
-    yield {"kind": "lead", "lines": [pieces(line) for line in head["summary"]]}
-    yield {
-        "kind": "numbers",
-        "items": [
-            {"number": shown(coverage["text"] if coverage else "none"), "label": "coverage"},
-            {"number": f"{head['population']['finished']:,}", "label": "finished runs"},
-            {"number": f"{counts['evidenced']:,}", "label": "evidenced"},
-            {
-                "number": f"{counts['failed'] + counts['missing'] + counts['unattestable']:,}",
-                "label": "without evidence",
-            },
-            {"number": f"{counts['unknown']:,}", "label": "unknown"},
-        ],
-    }
-    yield from bullets(head["population"]["undecided"])
-    yield heading("By namespace", 2)
-    columns = [Column("Namespace", 2.4), *(Column(state, 1, "number") for state in STATES)]
-    rows: Rows = ([one["namespace"], *_states(one["counts"])] for one in head["namespaces"])
-    yield from table(columns, rows, "There is no run.")
-
-
-def _states(counts: Counts) -> list[int]:
-    return [counts[state] for state in STATES]
+def pictures(page: Page) -> list[Chart]:
+    """Return the charts of a page. The template reads each from the file that :func:`chart_file` names."""
+    return [part.chart for section in page.sections for part in section.parts if isinstance(part, Picture)]
 
 
 def chart_file(chart: Chart) -> str:
@@ -162,294 +56,99 @@ def chart_file(chart: Chart) -> str:
     return f"chart-{chart.id}.svg"
 
 
-def _charts(charts: Sequence[Chart]) -> Iterator[Block]:
-    yield heading("Charts")
-    for chart in charts:
-        yield heading(chart.title, 2)
-        yield {"kind": "figure", "file": chart_file(chart), "text": shown(chart.description)}
-        if chart.note:
-            yield paragraph(chart.note)
-        columns = [Column(name) for name in chart.header]
-        yield from table(columns, chart.rows, "")
+def _section(section: Section) -> Iterator[Block]:
+    yield _heading(section.title, 1)
+    for part in section.parts:
+        match part:
+            case Words():
+                yield _paragraph(part.text)
+            case Bullets():
+                if part.items:
+                    yield {"kind": "list", "items": [_text(one) for one in part.items]}
+            case Pairs():
+                yield _pairs(part)
+            case Grid():
+                if part.caption != section.title:
+                    yield _heading(part.caption, 2)
+                yield from _grid(part)
+            case Picture():
+                yield _heading(part.chart.title, 2)
+                yield {
+                    "kind": "figure",
+                    "file": chart_file(part.chart),
+                    "text": shown(part.chart.description),
+                }
+                if part.chart.note:
+                    yield _paragraph(part.chart.note)
+                yield from _grid(part.grid)
 
 
-def _population(head: Head) -> Iterator[Block]:
-    population = head["population"]
-    yield heading("Population and completeness")
-    yield paragraph(
-        f"{population['runs']:,} runs of the period are known; of {population['finished']:,} evidence is "
-        f"demanded. Digest of their UIDs: {population['digest']}"
-    )
-    yield heading("Sources of runs", 2)
-    for source in population["sources"]:
-        yield {
-            "kind": "facts",
-            "rows": [
-                ["Source", pieces(source["name"])],
-                ["Shows", pieces(source["shows"])],
-                ["Cannot show", pieces(source["cannotShow"])],
-                ["Time", pieces(f"{source['since'] or 'not known'} to {source['until'] or 'not known'}")],
-                ["Runs", pieces(f"{source['runs']:,}, finished {source['finished']:,}")],
-                ["Asked by", pieces(source["query"] or "not known")],
-            ],
-        }
-        yield from bullets((*source["problems"], *source["notes"]))
-    if not population["sources"]:
-        yield paragraph("There is no source of runs.")
-    yield heading("Ledgers", 2)
+def _heading(text: str, level: int) -> Block:
+    return {"kind": "heading", "level": level, "text": shown(text)}
+
+
+def _paragraph(text: str) -> Block:
+    return {"kind": "text", "pieces": pieces(text)}
+
+
+def _text(value: str) -> list[str]:
+    return pieces(excerpt(value, _LONGEST))
+
+
+def _pairs(part: Pairs) -> Block:
+    return {
+        "kind": "pairs",
+        "rows": [
+            {
+                "name": shown(name),
+                "value": _text(UNKNOWN if value is None else value or "none"),
+                "kind": "unknown" if value is None else "code" if name in part.code else "text",
+            }
+            for name, value in part.rows
+        ],
+    }
+
+
+def _grid(grid: Grid) -> Iterator[Block]:
+    if not grid.rows:
+        yield _paragraph("None.")
+        return
+    if grid.more:
+        yield _paragraph(f"The first {len(grid.rows):,} rows. {grid.more:,} more are in {grid.where}.")
+    rows = [[_cell(one) for one in row] for row in grid.rows]
+    kinds = [_kind(grid, number) for number in range(len(grid.header))]
     columns = [
-        Column("Log", 1.2), Column("Signed up to", 1.1), Column("Days", 0.7, "number"),
-        Column("Not verified", 0.8, "number"), Column("Not closed", 0.8, "number"),
-        Column("Size", 0.8, "number"), Column("Root", 2, "mono"), Column("Signer", 2, "mono"),
-    ]  # fmt: skip
-    rows = (
-        [
-            one["log"], f"{one['firstDay']} to {one['day']}", one["days"], one["notVerified"],
-            one["notClosed"], one["size"], one["root"], one["signer"],
-        ]
-        for one in population["ledgers"]
-    )  # fmt: skip
-    yield from table(columns, rows, "No ledger was given.")
-    yield heading("Gaps that no source closes", 2)
-    gaps = ([one["source"], one["since"], one["until"], one["reason"]] for one in population["gaps"])
-    columns = [Column("Source", 2), Column("From", 1.4), Column("To", 1.4), Column("Reason", 3)]
-    yield from table(columns, gaps, "There is none.")
-    yield heading("Differences between sources", 2)
-    differences = (
-        [one["run"], one["what"], f"{one['first']}: {one['said']}", f"{one['second']}: {one['contradicted']}"]
-        for one in population["differences"]
-    )
-    columns = [Column("Run", 2), Column("What", 1), Column("One side", 2), Column("Other side", 2)]
-    known = len(population["differences"])
-    yield from table(columns, differences, "There is none.", known + population["furtherDifferences"])
-    yield heading("Evidence whose run no source knows", 2)
-    strays = (
-        [one["run"], one["store"], one["verdict"], "yes" if one["shouldBeKnown"] else "no"]
-        for one in population["evidenceWithoutRun"]
-    )
-    columns = [
-        Column("Run", 2),
-        Column("Store", 2),
-        Column("Verdict", 1),
-        Column("A source should know it", 1),
+        {"title": shown(title), "kind": kind, "share": share}
+        for title, kind, share in zip(grid.header, kinds, _shares(grid.header, kinds, rows), strict=True)
     ]
-    yield from table(columns, strays, "There is none.")
-    yield heading("Images in use without a run", 2)
-    images = ([one["image"], one["reason"], one["words"]] for one in population["imagesWithoutRun"])
-    asked = population["imagesAsked"]
-    none = f"None of {asked:,} images." if asked else "No images were asked about."
-    yield from table([Column("Image", 3, "mono"), Column("Reason", 1.2), Column("In words", 2)], images, none)
-    compared = ([one["name"], one["says"]] for one in population["compared"])
-    yield heading("Independent numbers", 2)
-    yield from table([Column("Number", 2), Column("It says", 3)], compared, "None was given.")
-    yield from bullets((*population["problems"], *population["notes"]))
+    yield {"kind": "table", "columns": columns, "rows": rows}
 
 
-def _runs(document: Document) -> Iterator[Block]:
-    counts = document.head["counts"]
-    yield heading("Runs without evidence")
-    total = sum(counts[state] for state in STATES if state != "evidenced")
-    columns = [
-        Column("Run", 2.4), Column("Ended", 1.3), Column("State", 1.1, "state"), Column("Reason", 1.3),
-        Column("In words", 2.6),
-    ]  # fmt: skip
-    rows = (_run(run) for run in document.runs() if run["state"] != "evidenced")
-    yield from table(columns, rows, "Every run of the period is evidenced, or there is none.", total)
+def _cell(value: Cell) -> list[str] | None:
+    return None if value is None else _text(value)
 
 
-def _run(run: Run) -> list[Cell]:
-    name = f"{run['kind'].lower()}/{run['namespace']}/{run['name']}"
-    return [name, run["finished"], run["state"], run["reason"], run["words"]]
+def _kind(grid: Grid, number: int) -> str:
+    """Return how a column is set: as states, as code, as numbers or as text."""
+    if number == grid.state:
+        return "state"
+    if number in grid.code:
+        return "code"
+    values = [row[number] for row in grid.rows if row[number] is not None]
+    return "number" if values and all(_NUMBER.fullmatch(one or "") for one in values) else "text"
 
 
-def _artifacts(document: Document) -> Iterator[Block]:
-    yield heading("Artifacts")
-    columns = [
-        Column("Artifact", 2.3), Column("Digest", 2.4, "mono"), Column("Source and commit", 2.2),
-        Column("Builder", 1.6), Column("Level", 0.9), Column("Hermetic", 0.9), Column("Result", 1, "state"),
-    ]  # fmt: skip
-    yield from table(
-        columns,
-        map(_artifact, document.artifacts()),
-        "The runs of the period made no artifact that is known.",
-    )
-
-
-def _artifact(one: Artifact) -> list[Cell]:
-    source = " ".join(filter(None, (one["source"], one["commit"])))
-    result = one["state"] if one["attested"] else f"claim, {one['state']}"
-    return [one["name"], one["digest"], source, one["builder"], one["buildLevel"], one["hermetic"], result]
-
-
-def _keys(head: Head) -> Iterator[Block]:
-    yield heading("Keys and identities")
-    columns = [
-        Column("Signer", 2.2, "mono"), Column("Kind", 1), Column("Held by", 0.9), Column("Status", 0.9),
-        Column("Valid", 1.6), Column("Signed", 0.8, "number"), Column("First and last run", 1.7),
-    ]  # fmt: skip
-    keys = (
-        [
-            one["signer"], " ".join(filter(None, (one["kind"], one["algorithm"]))), one["custody"],
-            one["status"], f"{one['notBefore'] or 'open'} to {one['notAfter'] or 'open'}",
-            one["attestations"],
-            " ".join(filter(None, (one["firstRun"], one["lastRun"]))) or "none",
-        ]
-        for one in head["keys"]
-    )  # fmt: skip
-    yield from table(columns, keys, "Nobody is trusted.")
-    yield heading("Rotations", 2)
-    yield from _known(
-        head["keyChanges"],
-        [Column("At", 1.2), Column("Signers", 3, "mono"), Column("In a signed day", 0.8)],
-        lambda one: [one["at"], ", ".join(one["signers"]), "yes" if one["signed"] else "no"],
-        "The ledger has none in the period.",
-        "No ledger was given, so rotations are not known.",
-    )
-    yield heading("Revocations that were applied", 2)
-    yield from _known(
-        head["revocations"],
-        [Column("Kind", 0.8), Column("What", 2.4, "mono"), Column("Since", 1.2), Column("Reason", 2)],
-        lambda one: [one["kind"], one["value"], one["since"] or "always", one["reason"]],
-        "The list has no entry.",
-        "No revocation list was given.",
-    )
-
-
-def _known(
-    found: Sequence[Any] | None,
-    columns: Sequence[Column],
-    row: Callable[[Any], list[Cell]],
-    none: str,
-    unknown: str,
-) -> Iterator[Block]:
-    if found is None:
-        yield paragraph(unknown)
-        return
-    yield from table(columns, map(row, found), none)
-
-
-def _exemptions(head: Head) -> Iterator[Block]:
-    yield heading("Exemptions and overrides")
-    yield from _known(
-        head["exemptions"],
-        [
-            Column("What", 2), Column("Rules", 1.4), Column("Approved by", 1.2), Column("Reason", 2),
-            Column("Until", 1.3), Column("Recorded in", 0.8),
-        ],
-        lambda one: [
-            one["what"], ", ".join(one["rules"]) or "all", one["approver"] or "nobody is named",
-            one["reason"], f"{one['until'] or 'no end'}{' (over)' if one['isOver'] else ''}", one["source"],
-        ],
-        "There is none.",
-        "Neither a ledger nor policies were given, so exemptions are not known.",
-    )  # fmt: skip
-    yield heading("Deletions of evidence", 2)
-    yield from _known(
-        head["dispositions"],
-        [Column("At", 1.2), Column("Digest", 2, "mono"), Column("By", 1.2), Column("Reason", 2)],
-        lambda one: [one["at"], one["digest"], one["by"], one["reason"]],
-        "The ledger has none in the period.",
-        "No ledger was given, so deletions are not known.",
-    )
-
-
-def _configuration(head: Head) -> Iterator[Block]:
-    yield heading("Changes of our own configuration")
-    yield from _known(
-        head["configuration"],
-        [
-            Column("At", 1.2), Column("Digest", 2, "mono"), Column("Keys that changed", 2.4),
-            Column("In a signed day", 0.8),
-        ],
-        lambda one: [
-            one["at"], one["digest"], ", ".join(one["changed"]) or "first seen",
-            "yes" if one["signed"] else "no",
-        ],
-        "The ledger has none in the period.",
-        "No ledger was given, so changes of the configuration are not known.",
-    )  # fmt: skip
-
-
-def _controls(head: Head) -> Iterator[Block]:
-    yield heading("Controls")
-    by_map: dict[str, list[Control]] = {}
-    for control in head["controls"]:
-        by_map.setdefault(control["map"], []).append(control)
-    if not by_map:
-        yield paragraph("No control map was used.")
-        return
-    yield paragraph(
-        "Evidenced: everything that the control map demands holds for the whole period. Partly: some of the "
-        "control is shown. Not evidenced: this report could show something, and does not. Not here: no "
-        "report can show anything of it. A report is about builds alone."
-    )
-    columns = [Column("Framework", 4), *(Column(state, 1, "number") for state in _CONTROL_STATES)]
-    rows: Rows = (
-        [
-            f"{controls[0]['framework']} {controls[0]['version']}",
-            *(sum(one["state"] == state for one in controls) for state in _CONTROL_STATES),
-        ]
-        for controls in by_map.values()
-    )
-    yield from table(columns, rows, "")
-    for controls in by_map.values():
-        yield heading(f"{controls[0]['framework']} {controls[0]['version']}", 2)
-        columns = [
-            Column("Control", 1.2), Column("It asks for", 2), Column("State", 1.1, "state"),
-            Column("Why", 2.4), Column("Not shown by any report", 2),
-        ]  # fmt: skip
-        yield from table(
-            columns,
-            (
-                [one["id"], one["title"], one["state"], one["reason"], one["missing"] or "nothing is named"]
-                for one in controls
-            ),
-            "",
-        )
-
-
-def _figures(head: Head) -> Iterator[Block]:
-    yield heading("Figures of operation")
-    if not head["figures"]:
-        yield paragraph("There are none.")
-    for figure in head["figures"]:
-        yield heading(figure["title"], 2)
-        yield paragraph(
-            f"From: {figure['basis']}. Known of {figure['known']:,} of {figure['of']:,} runs. "
-            f"Limit: {figure['limit']}."
-        )
-        values = (
-            [one["name"], one["value"] if one["value"] is None else str(one["value"]), one["unit"]]
-            for one in figure["values"]
-        )
-        columns = [Column("Figure", 3), Column("Value", 1, "number"), Column("Unit", 1)]
-        yield from table(columns, values, "Nothing is known.")
-        if figure["table"]["rows"]:
-            names = [Column(name, 1) for name in figure["table"]["columns"]]
-            yield from table(names, ([_plain(cell) for cell in row] for row in figure["table"]["rows"]), "")
-
-
-def _plain(value: int | str | None) -> Cell:
-    return value
-
-
-def _cited(head: Head, digest: str) -> Iterator[Block]:
-    yield heading("Digests of what the report rests on")
-    yield paragraph(
-        "The digest of each attestation is in report.json, whose own digest stands on the first page."
-    )
-    rows = ([one["what"], one["name"], one["digest"]] for one in head["cited"])
-    columns = [Column("What", 1.2), Column("Name", 2), Column("Digest", 3, "mono")]
-    yield from table(columns, [("report", "report.json", f"sha256:{digest}"), *rows], "")
-
-
-def _limits(head: Head) -> Iterator[Block]:
-    yield heading("What is not known")
-    rows = ([one["what"], one["why"]] for one in head["unknown"])
-    yield from table([Column("What", 2), Column("Why", 3)], rows, "Nothing that the report has a place for.")
-    yield heading("What this report does not cover")
-    yield from bullets(head["limits"])
-    yield paragraph(
-        "Characters that the fonts of this page do not have, and invisible ones, are written as escapes such "
-        "as \\u202e. The text itself is in report.json."
-    )
+def _shares(
+    header: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[list[str] | None]]
+) -> list[float]:
+    """Return the share of the width of each column: what cannot be broken, and some of what is left."""
+    least, wanted = [], []
+    for number, title in enumerate(header):
+        cells = [row[number] or [UNKNOWN] for row in rows]
+        words = [word for cell in cells for piece in cell for word in piece.split()]
+        longest = max(map(len, [*words, *title.split()]), default=1)
+        least.append(_WIDER[kinds[number]] * longest + 1.5)
+        typical = sum(len("".join(cell)) for cell in cells) / len(cells)
+        wanted.append(max(min(typical, _LONGEST_WANTED) - longest, 1))
+    left = max((_WIDTH_OF_MANY if len(header) > _MANY_COLUMNS else _WIDTH) - sum(least), 0)
+    return [round(one + left * more / sum(wanted), 2) for one, more in zip(least, wanted, strict=True)]

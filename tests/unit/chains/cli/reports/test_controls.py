@@ -48,7 +48,7 @@ def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> 
     record = json.loads((tmp_path / "report" / "fedramp-ksi.json").read_bytes())
     assert [len(one["artifacts"]) for one in record["indicators"]] == [5] * 10
     pages = PdfReader(tmp_path / "report" / "report.pdf").pages
-    assert "Evidence of builds" in pages[0].extract_text()
+    assert "Provenance report" in pages[0].extract_text()
     second = json.loads((tmp_path / "second" / "report.json").read_bytes())
     ours = {one["id"]: one["state"] for one in second["controls"] if one["map"] == "ours"}
     assert ours == {"B-7": "partly", "B-8": "not-here"}

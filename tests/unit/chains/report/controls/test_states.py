@@ -55,6 +55,7 @@ LIES: dict[str, Document] = {
     "evidence of a run does not verify": made.mixed(999, failed=1),
     "a run cannot be attested": made.mixed(999, unattestable=1),
     "the configuration leaves a run out": made.mixed(999, skipped=1),
+    "evidence of a run was deleted": made.mixed(999, disposed=1),
     "the period is empty": made.mixed(0),
     "no run has evidence": made.mixed(0, missing=5),
     "every run is unknown": made.mixed(0, unknown=5),
@@ -376,7 +377,7 @@ def test_the_floors_are_what_the_page_says() -> None:
         "signers-trusted",
     ]
     assert [str(one) for one in EVIDENCED_FLOOR] == [
-        "coverage = 100", "unknown-runs = 0", "failed-runs = 0", "skipped-runs = 0", "period-over",
+        "coverage = 100", "unknown-runs = 0", "failed-runs = 0", "skipped-runs = 0", "disposed-runs = 0", "period-over",
         "population-whole", "revoked-keys-used = 0",
     ]  # fmt: skip
 
