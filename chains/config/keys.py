@@ -402,6 +402,15 @@ _SELECTION = (
     ),
 )  # fmt: skip
 
+_INDEX = (
+    ConfigKey(
+        "index.url", Kind.TEXT, "",
+        "Index to which the evidence of each marked run is added: `postgresql://USER@HOST/DATABASE`, or the "
+        "path of a file; empty: none. It was built with `chains index build`, whose trust and stores count. "
+        "A password belongs into the environment variable `PGPASSWORD`. See `index.md`.", ours=True,
+    ),
+)  # fmt: skip
+
 _LEDGER = (
     ConfigKey(
         "ledger.folder", Kind.PATH, "",
@@ -452,6 +461,7 @@ SECTIONS = (
     ("Signer `x509`", _X509),
     ("Transparency log", _TRANSPARENCY),
     ("Ledger", _LEDGER),
+    ("Index", _INDEX),
 )
 KEYS: Mapping[str, ConfigKey] = {key.name: key for _, keys in SECTIONS for key in keys}
 

@@ -170,6 +170,7 @@ class Config:
     backlog_rate: float
     ledger: LedgerSettings
     unknown: tuple[str, ...] = ()
+    index_url: str = ""
 
 
 def load_config(path: str | Path) -> Config:
@@ -239,6 +240,7 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
         backlog_rate=float(values["backlog.rate"] or 0),
         ledger=ledger_settings(values),
         unknown=unknown,
+        index_url=values["index.url"],
     )
 
 

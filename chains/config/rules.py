@@ -392,6 +392,17 @@ def _ledger(view: View) -> Iterator[Problem]:
             )
 
 
+def _index(view: View) -> Iterator[Problem]:
+    url = view.values["index.url"]
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return
+    if scheme not in {"postgresql", "postgres", "sqlite"}:
+        yield _error("index.url", f"expected postgresql://… or the path of a file, got {scheme[:40]!r}")
+    elif ":" in rest.rpartition("@")[0] or "password=" in rest:
+        yield _error("index.url", "has a password, which everybody can read here: put it into PGPASSWORD")
+
+
 def _plain_http(view: View) -> Iterator[Problem]:
     keyless = view.keyless and bool(view.signing("x509"))
     for name, used, why in (
@@ -453,6 +464,7 @@ RULES = (
     _keyless,
     _transparency,
     _ledger,
+    _index,
     _plain_http,
     _unused,
 )

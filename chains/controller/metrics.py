@@ -161,6 +161,27 @@ class Metrics:
             "seconds since the end of the ledger's last closed day, 0 if none is closed",
             registry=self.registry,
         )
+        self.index_fed = Counter(
+            "chains_index_runs_fed",
+            "marked runs whose evidence was added to the index",
+            registry=self.registry,
+        )
+        self.index_dropped = Counter(
+            "chains_index_runs_dropped",
+            "marked runs that were not added to the index, because too many waited",
+            registry=self.registry,
+        )
+        self.index_errors = Counter(
+            "chains_index_errors", "attempts to add runs to the index that failed", registry=self.registry
+        )
+        self.index_waiting = Gauge(
+            "chains_index_runs_waiting", "marked runs that wait for the index", registry=self.registry
+        )
+        self.index_lag = Gauge(
+            "chains_index_lag_seconds",
+            "seconds since the mark of the run that waits longest for the index",
+            registry=self.registry,
+        )
         self._marked = self._signed = 0
         self._namespaces: set[str] = set()
 

@@ -8,7 +8,7 @@ import logging
 import resource
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from chains.cluster.rate_limit import Pace
 from chains.controller import heap
 from chains.controller.crashes.journal import Journal, default_folder
 from chains.controller.crashes.trial import Trial, TrialOptions
+from chains.controller.feed.feed import Feed
+from chains.controller.flow import FlowInForce
 from chains.controller.health import State, answer_health
 from chains.controller.ledger.begin import begin_ledger
 from chains.controller.ledger.keeper import Keeper
@@ -97,7 +99,8 @@ async def serve(options: ControllerOptions) -> int:
         keeper = begin_ledger(
             lambda job: share_of(job, shares.count), lambda: shares.held, shares.count, metrics
         )
-        reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits, keeper.take)
+        feed, take = _open_feed(metrics, keeper)
+        reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits, take)
         workers, few = options.workers or FEWEST, part_of(options.workers or FEWEST)
         work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=workers, slow=few)
         circuits.on_open = lambda host: _tell_silent(host, metrics)
@@ -127,12 +130,13 @@ async def serve(options: ControllerOptions) -> int:
             tekton_namespace=options.tekton_namespace,
         )
         trial = _open_trial(options, access, work, metrics, shares, stack)
-        shared = SharedParts(shares.admit, run_cache, circuits, trial, keeper.ledger)
+        shared = SharedParts(shares.admit, run_cache, circuits, trial, keeper.ledger, feed.offer)
         controller = Controller(cluster, work, lambda: reloader.flow, metrics, how, shared)
         shares.events = _events(work, controller, metrics, sweep, keeper, shares.count)
         watching = asyncio.Event()
-        state = State(reloader, watching, metrics, work, shares, circuits)
-        health = await answer_health(options.health_port, state)
+        health = await answer_health(
+            options.health_port, State(reloader, watching, metrics, work, shares, circuits)
+        )
         listener = Listener(
             offer,
             run_cache,
@@ -151,11 +155,12 @@ async def serve(options: ControllerOptions) -> int:
             asyncio.create_task(watch),
             asyncio.create_task(shares.run()),
             asyncio.create_task(keeper.run()),
+            asyncio.create_task(feed.run()),
             asyncio.create_task(stop.wait()),
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         shares.stop()
-        await _drain(work)
+        await _drain(work, feed)
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -277,9 +282,21 @@ async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
     await controller.run()
 
 
-async def _drain(work: WorkList) -> None:
+def _open_feed(metrics: Metrics, keeper: Keeper) -> tuple[Feed, Callable[[FlowInForce], None]]:
+    """Return what names runs to an index, and what ledger and index follow a configuration with."""
+    feed = Feed(metrics)
+
+    def take(flow: FlowInForce) -> None:
+        keeper.take(flow)
+        feed.take(flow)
+
+    return feed, take
+
+
+async def _drain(work: WorkList, feed: Feed) -> None:
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             await work.idle()
     except TimeoutError:
         logging.getLogger("chains.serve").warning("runs are still in work; the next start attests them")
+    await feed.close()

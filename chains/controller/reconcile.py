@@ -73,6 +73,10 @@ class HowToWork:
     tekton_namespace: str = TEKTON_NAMESPACE
 
 
+def _to_nobody(job: Job, outcome: Outcome) -> None:
+    del job, outcome
+
+
 @dataclass(frozen=True, slots=True)
 class SharedParts:
     """What a controller shares with the rest of its process.
@@ -80,7 +84,7 @@ class SharedParts:
     ``admit`` is called before a run is looked at. None drops the run, else the permit is asked again right
     before anything is stored or written. ``run_cache`` has the runs that the watch delivered, ``circuits``
     the hosts that do not answer; ``trial`` looks at runs that may have ended the process. ``ledger`` notes
-    every run.
+    every run. ``offer`` is called with each marked run.
     """
 
     admit: Callable[[Job], Permit | None] = admit_all
@@ -88,6 +92,7 @@ class SharedParts:
     circuits: Circuits = field(default_factory=Circuits)
     trial: Trial | None = None
     ledger: Ledger = field(default_factory=Ledger)
+    offer: Callable[[Job, Outcome], None] = _to_nobody
 
 
 class Controller:
@@ -106,7 +111,7 @@ class Controller:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
         growth = Growth(how.workers, max(how.workers, how.most_workers))
-        self._ledger = shared.ledger
+        self._ledger, self._offer = shared.ledger, shared.offer
         self._trial, self._run_cache, distance = shared.trial, shared.run_cache, shared.circuits.distance
         self._workers = Workers(work, self, metrics, growth, distance, admit=shared.admit, trial=shared.trial)
         self._retries = Retries(work, metrics, shared.circuits, how.retry_for)
@@ -417,6 +422,7 @@ class Controller:
                 self._losses.not_marked(job)
                 raise
         self._losses.marked(job)
+        self._offer(job, outcome)
         if outcome is not decided:  # the run had no room for all of it
             self._ledger.corrected(job, raw, outcome)
         self._run_cache.outdate(job)

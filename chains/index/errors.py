@@ -3,6 +3,7 @@
 :class:`~chains.errors.ChainsError`
  ├─ :class:`IndexAbsent`        2: there is no index, or not one that this version reads
  └─ :class:`IndexUnavailable`   1: the database does not answer, is locked, full or damaged
+     └─ :class:`IndexBusy`      1: another process writes it
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class IndexAbsent(ChainsError):  # noqa: N818 - nothing broke: it has to be buil
 
 class IndexUnavailable(ChainsError):  # noqa: N818 - like StoreUnavailable
     """The database cannot be read or written now."""
+
+
+class IndexBusy(IndexUnavailable):
+    """Another process writes the index."""

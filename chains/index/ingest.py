@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from chains.index.codes import Verdict, digest_bytes
 from chains.index.reading import Entry, Place, Reader, Trust, Unindexable, place_of
 from chains.index.target import Target
 from chains.index.upkeep.gone import GonePlace, Seen
-from chains.index.upkeep.renewal import renew
-from chains.index.writer import Progress, Unread
+from chains.index.upkeep.renewal import look_up, renew, repository_of
+from chains.index.writer import Progress, Unread, Writer
+from chains.verify.search import Query
 from storage.base import Store
 from storage.errors import StoreError
 from storage.parts import Part
@@ -90,6 +92,50 @@ async def ingest(
             await _Scan(store, work).run(advance)
         except StoreError as error:
             work.ingested.failed[store.url] = str(error)
+    await work.finish()
+    return work.ingested
+
+
+@dataclass(frozen=True, slots=True)
+class RunStored:
+    """A run whose evidence was stored: its UID, and a digest and a place for each copy."""
+
+    uid: str
+    copies: tuple[tuple[str, str], ...] = ()
+
+    def queries(self, store: Store) -> list[Query]:
+        """Return what to ask a store about. A registry of one repository is asked if a copy lies there."""
+        found: dict[Query, None] = {}
+        own = repository_of(store.url) if store.url.startswith("oci://") else ""
+        for digest, place in self.copies:
+            repository = repository_of(place.partition("@")[0])
+            if digest and (not own or own == repository):
+                found[Query(digest, repository, is_optional=not own)] = None
+        return list(found)
+
+
+async def feed(
+    runs: Sequence[RunStored], stores: Sequence[Source], target: Target, trust: Trust, now: datetime
+) -> Ingested:
+    """Read the evidence of runs into an index. Stores are asked for it, and are not read to the end.
+
+    Raises :class:`IndexUnavailable`.
+    """
+    work = _Work(stores, target, trust, now)
+    for store in stores:
+        number = work.number(store)
+        queries = [query for one in runs for query in one.queries(store)]
+        pieces, problems = await look_up(store, dict.fromkeys(queries), [one.uid for one in runs])
+        if problems:
+            work.ingested.failed[store.url] = problems[0]
+        entries, unread, n_known, _ = work.new_entries(number, pieces)
+        await work.judge(entries)
+        work.ingested.new += target.write(
+            partial(Writer.add, number=number, entries=entries, checked=work.checked)
+        )
+        work.ingested.pieces += len(pieces)
+        work.ingested.known += n_known
+        work.ingested.unread += len(unread)
     await work.finish()
     return work.ingested
 
@@ -170,6 +216,24 @@ class _Work:
                 unread.append(Unread(evidence.location, evidence.digest, str(error)))
         return entries, unread
 
+    def new_entries(
+        self, number: int, pieces: Sequence[tuple[Evidence, bytes]]
+    ) -> tuple[list[Entry], list[Unread], int, list[Place]]:
+        """Return what the index does not have of pieces of a store, how many it has, and all their places."""
+        placed: list[tuple[Place, Evidence, bytes]] = []
+        unread: list[Unread] = []
+        for evidence, snapshot in pieces:
+            try:
+                placed.append((place_of(evidence), evidence, snapshot))
+            except ValueError:
+                unread.append(Unread(evidence.location, evidence.digest, "its digest is no SHA-256"))
+        places = [place for place, _, _ in placed]
+        known = self.target.write(lambda writer: writer.known(number, places))
+        entries, unindexable = self.read(
+            [(evidence, snapshot) for place, evidence, snapshot in placed if place not in known]
+        )
+        return entries, unread + unindexable, len(known), places
+
 
 class _Scan:
     """One store."""
@@ -228,20 +292,9 @@ class _Scan:
         ingested.new += new
 
     def _entries(self, batch: _Batch) -> tuple[list[Entry], list[Unread], int]:
-        placed: list[tuple[Place, Evidence, bytes]] = []
-        unread = list(batch.skipped)
         self._seen.skip(one.location for one in batch.skipped)
-        for evidence, snapshot in batch.pieces:
-            try:
-                placed.append((place_of(evidence), evidence, snapshot))
-            except ValueError:
-                unread.append(Unread(evidence.location, evidence.digest, "its digest is no SHA-256"))
-        places = [place for place, _, _ in placed]
-        known = self._target.write(lambda writer: writer.known(self._number, places))
+        entries, unread, n_known, places = self._work.new_entries(self._number, batch.pieces)
         if self._work.last:
             for place in places:
                 self._seen.piece(place)
-        entries, unindexable = self._work.read(
-            [(evidence, snapshot) for place, evidence, snapshot in placed if place not in known]
-        )
-        return entries, unread + unindexable, len(known)
+        return entries, batch.skipped + unread, n_known

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chains.index.database import Place
-from chains.index.errors import IndexUnavailable
+from chains.index.errors import IndexBusy, IndexUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -58,6 +58,6 @@ def unlock_connection(connection: Connection) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_unlock_all()")
 
 
-def busy(place: Place) -> IndexUnavailable:
+def busy(place: Place) -> IndexBusy:
     """Return the error for an index that another process writes."""
-    return IndexUnavailable(f"the index {place}: another process writes it; try again when that has ended")
+    return IndexBusy(f"the index {place}: another process writes it; try again when that has ended")

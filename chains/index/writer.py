@@ -212,6 +212,15 @@ class Writer:
             self._far(number, far)
         return new
 
+    def add(self, number: int, entries: Sequence[Entry], checked: int) -> Counter[Verdict]:
+        """Write entries of the store with this id, of which nothing else was read.
+
+        Return how many statements were new, by verdict.
+        """
+        with self._connection.begin():
+            batch = Batch(self._connection, self._ids, number, checked, is_build=self._is_build)
+            return batch.write(_merged(entries))
+
     def _skip(self, number: int, skipped: Sequence[Unread], checked: int) -> None:
         rows = {
             (clean(one.location), clean(one.digest[:100])): (

@@ -794,7 +794,7 @@ def test_the_pod_is_admitted_where_pod_security_is_restricted(
         api_server.request("POST", path, pod)
 
 
-@pytest.mark.parametrize("name", ["from-tekton-chains", "keyless", "kms", "ledger"])
+@pytest.mark.parametrize("name", ["from-tekton-chains", "index", "keyless", "kms", "ledger"])
 def test_the_api_server_takes_every_manifest_of_an_overlay_and_its_pod(
     name: str, api_server: ApiServer, base: list[Json]
 ) -> None:

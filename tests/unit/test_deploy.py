@@ -122,6 +122,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "overlays/admission-recheck-reports",
         "overlays/from-tekton-chains",
         "overlays/hold-at-creation",
+        "overlays/index",
         "overlays/keyless",
         "overlays/kms",
         "overlays/ledger",

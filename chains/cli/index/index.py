@@ -22,6 +22,7 @@ from chains.cli.arguments import (
     store,
 )
 from chains.cli.commands import Command, Group
+from chains.cli.index.feeding import feed_lines
 from chains.cli.index.trusting import given_trust, policy_option, trust_of, trust_options
 from chains.cli.progress import Progress
 from chains.cli.tables import write_table
@@ -256,6 +257,12 @@ index = Group(
                 output(),
             ],
             text="add what stores have since, with the trust of the build",
+        ),
+        Command(
+            "feed",
+            feed_lines,
+            [_index(), config(_CONFIG)],
+            text="add the evidence of runs that standard input names, as the controller does",
         ),
         Command(
             "stats",

@@ -83,7 +83,8 @@ def overview_of(view: View, now: datetime, length: int, until: date | None = Non
         Bar(
             day,
             found.get(Verdict.VERIFIED, 0),
-            found.get(Verdict.INDETERMINATE, 0),
+            # what no policy is for is not good either
+            found.get(Verdict.INDETERMINATE, 0) + found.get(Verdict.NOT_JUDGED, 0),
             found.get(Verdict.FAILED, 0),
         )
         for day, found in by_day.items()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from chains.cli.main import run as main
 from chains.cli.progress import pace
 from signers.keys.keyfile import generate_key, write_key_pair
-from tests.unit.chains.index.made import rows
+from tests.unit.chains.index.made import file_at, rows
 from tests.unit.chains.lineage.made import COMMIT, attest, digest, run_of
 
 APP = "registry.example.com/shop/app"
@@ -318,3 +320,45 @@ def test_what_a_revocation_list_names_is_not_verified_and_a_new_list_needs_a_new
     assert {one["reason"] for one in failed} == {"key_revoked"}
     assert main(["index", "build", "--store", "oci-layout:x", *trust, "--revocations", "list.json"]) == 2
     assert "--revocations needs --revocations-key" in capsys.readouterr().err
+
+
+def test_runs_that_are_named_line_by_line_are_added(
+    evidence: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, own = f"oci-layout:{evidence / 'layout'}", str(evidence / "own.pub")
+    Path("empty").mkdir()
+    # built while there is nothing, so that all evidence is new
+    assert main(["index", "build", "--key", own, "--store", f"file:{Path('empty').absolute()}"]) == 0
+    assert main(["index", "update", "--store", f"file:{evidence / 'files'}"]) == 0
+    assert main(["index", "build", "--key", own, "--store", layout, "--index", "other.db"]) == 0
+    (app,) = (one for one in rows(file_at(Path("other.db")), "run") if one["name"] == "app")
+    uid = bytes(app["uid"]).hex()
+    uid = f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}"
+    shutil.copytree(evidence / "files", "empty", symlinks=True, dirs_exist_ok=True)
+    lines = [
+        {"runs": [{"uid": "unknown", "copies": []}]},
+        {"runs": [{"uid": uid, "copies": [[digest(APP), "registry.example.com/elsewhere@sha256:x"]]}]},
+        {"runs": [{"uid": "unknown", "copies": [[digest(f"{APP}-more"), "somewhere"]]}]},
+        {"runs": "none"},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines) + "no json\n"
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(text.encode())))
+    capsys.readouterr()
+    assert main(["index", "feed"]) == 0
+    nothing, elsewhere, found, *wrong = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (nothing["fed"], nothing["pieces"]) == (1, 0)
+    # this run's evidence lies in a store that is not in the index
+    assert (elsewhere["fed"], elsewhere["pieces"]) == (1, 0)
+    # the same statements in another folder of the index: nothing new but their places
+    assert (found["fed"], found["pieces"], found["new"]) == (1, 12, {})
+    assert [one["error"] for one in wrong] == ["expected a line with runs, each with uid and copies"] * 2
+    assert main(["index", "update", "--output", "json"]) == 0
+    assert told(capsys)["new"] == {"verified": 0, "failed": 0, "indeterminate": 0}
+
+
+def test_feeding_an_index_that_is_not_there_is_an_answer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b'{"runs": []}\n')))
+    assert main(["index", "feed"]) == 0
+    assert "there is no index at .chains/index.db" in json.loads(capsys.readouterr().out)["error"]

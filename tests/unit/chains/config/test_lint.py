@@ -212,3 +212,19 @@ def test_a_template_of_the_repository_is_checked_by_lint_and_parser() -> None:
         parse_config(bad)
     alone = lint_config({"storage.oci.bundles-in-repository": "true"})
     assert [each.key for each in alone if each.severity == "error"] == ["storage.oci.bundles-in-repository"]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://chains@db.example/index", ""),
+        ("/var/lib/chains/index.db", ""),
+        ("postgresql://chains:hunter2@db.example/index", "has a password"),
+        ("postgresql://db.example/index?user=chains&password=hunter2", "has a password"),
+        ("mysql://db.example/index", "expected postgresql://… or the path of a file, got 'mysql'"),
+    ],
+)
+def test_an_index_is_named_without_its_password(url: str, told: str) -> None:
+    problems = [one for one in lint_config({"index.url": url}) if one.key == "index.url"]
+    assert [told in one.message for one in problems] == ([True] if told else [])
+    assert "hunter2" not in " ".join(one.message for one in problems)
