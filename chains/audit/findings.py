@@ -152,6 +152,8 @@ class Audit:
     strays: list[Stray] = field(default_factory=list)
     images: list[ImageUse] = field(default_factory=list)
     images_asked: int = 0
+    images_unlisted: int = 0
+    """Repositories and registries of which not every image is known: there may be more without a run."""
     problems: list[str] = field(default_factory=list)
     """What could not be read or asked, besides the problems of the sources."""
     notes: list[str] = field(default_factory=list)

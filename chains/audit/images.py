@@ -1,4 +1,4 @@
-"""The other direction: images that are in use, and whether a run of the population made each of them.
+"""The other direction: images in use or in a registry, and whether a run of the population made each of them.
 
 Finds what was built outside of Tekton, and runs that no source knows.
 """
@@ -27,19 +27,22 @@ async def compare_images(
     verifier: Verifier,
     audit: Audit,
     *,
+    platforms: Mapping[str, Sequence[str]] | None = None,
     at_once: int,
     advance: Callable[[State], None],
 ) -> None:
     """Add the images in ``uses``, with the places that use each, of which no run of the population is known.
 
-    An image counts if evidence about its digest verifies and names a run of the population. Evidence that a
-    store did not give is a problem of the audit.
+    An image counts if evidence about its digest verifies and names a run of the population. An index in
+    ``platforms`` counts, too, if each of the images of its platforms does. Evidence that a store did not give
+    is a problem of the audit.
     """
+    below = platforms or {}
     waiting = iter(sorted(uses))
 
     async def work() -> None:
         for image in waiting:
-            why, words = await _judge(image, population, verifier)
+            why, words = await _judge_all(image, below.get(image, ()), population, verifier)
             if why == "undecided":
                 audit.problems.append(f"{image}: {words}")
             elif why:
@@ -51,6 +54,24 @@ async def compare_images(
     await asyncio.gather(*(work() for _ in range(min(at_once, len(uses)))))
     audit.images_asked = len(uses)
     audit.images.sort(key=lambda one: one.image)
+
+
+async def _judge_all(
+    image: str, platforms: Sequence[str], population: Population, verifier: Verifier
+) -> tuple[str, str]:
+    """Return why neither an image nor all of its platforms have a known run; both empty if they do."""
+    why, words = await _judge(image, population, verifier)
+    if not why or why == "undecided" or not platforms:
+        return why, words
+    known = 0
+    for platform in platforms:
+        reason, told = await _judge(platform, population, verifier)
+        if reason == "undecided":
+            return reason, f"{platform}: {told}"
+        known += not reason
+    if known == len(platforms):
+        return "", ""
+    return why, f"{words}; of the images of its {len(platforms)} platforms {known} have a known run"
 
 
 async def _judge(image: str, population: Population, verifier: Verifier) -> tuple[str, str]:

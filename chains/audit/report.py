@@ -64,6 +64,7 @@ def to_json(audit: Audit, *, all_runs: bool) -> dict[str, Any]:
             for one in audit.strays
         ],
         "imagesAsked": audit.images_asked,
+        "imagesUnlisted": audit.images_unlisted,
         "imagesWithoutRun": [
             {"image": one.image, "reason": one.why, "words": one.words, "where": list(one.where)}
             for one in audit.images

@@ -53,6 +53,11 @@ def tags_in(data: bytes) -> list[str]:
     return [tag for tag in lean_json.loads(data)["tags"] or [] if TAG.fullmatch(tag)]
 
 
+def repositories_in(data: bytes) -> list[str]:
+    """Return the names on a page of a catalog, as they are. Fails in many ways for an invalid page."""
+    return [str(name) for name in lean_json.loads(data)["repositories"] or []]
+
+
 def has_tag(data: bytes, tag: str) -> bool:
     """Whether a page of a tag list has the tag. Fails in many ways for an invalid page."""
     return tag in (lean_json.loads(data)["tags"] or [])

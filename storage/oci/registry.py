@@ -27,7 +27,16 @@ from storage.formats.reference import Repository
 from storage.http_client.answer import Answer
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import DockerCredentials
-from storage.oci.lists import LONGEST_WORD, Listed, Referrers, has_tag, listed_in, next_page, tags_in
+from storage.oci.lists import (
+    LONGEST_WORD,
+    Listed,
+    Referrers,
+    has_tag,
+    listed_in,
+    next_page,
+    repositories_in,
+    tags_in,
+)
 from storage.oci.login import UNAUTHORIZED
 from storage.oci.requests import NO_REPOSITORY, RegistryRefused, Request, resolve
 from storage.oci.tokens import Keychain
@@ -314,20 +323,33 @@ class RegistryClient:
 
         Raises :class:`StoreRejected` if the registry does not have the repository or its list is invalid.
         """
-        tags: list[str] = []
-        path = f"tags/list?n={_TAGS}"
+        return await self._names(repository, f"tags/list?n={_TAGS}", "tags", tags_in)
+
+    async def repositories(self, registry: str) -> tuple[list[str], str]:
+        """Return the repositories of a registry, and the reason if they are not all, else an empty text.
+
+        Not every registry has this list, or gives it to everybody. Raises :class:`StoreRejected` if not.
+        """
+        catalog = Repository(registry, "_catalog")
+        return await self._names(catalog, f"/_catalog?n={_TAGS}", "repositories", repositories_in)
+
+    async def _names(
+        self, repository: Repository, path: str, noun: str, read: Callable[[bytes], list[str]]
+    ) -> tuple[list[str], str]:
+        """Return all pages of a list, at most :data:`TAG_PAGES`."""
+        found: list[str] = []
         for _ in range(TAG_PAGES):
-            request = Request(repository, "GET", path, "list the tags")
+            request = Request(repository, "GET", path, f"list the {noun}")
             answer = await self._transport.send(request)
             try:
-                tags += await lean_json.aside(answer.body, partial(tags_in, answer.body))
+                found += await lean_json.aside(answer.body, partial(read, answer.body))
             except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
-                raise StoreRejected(f"{request}: the answer is no list of tags") from exc
+                raise StoreRejected(f"{request}: the answer is no list of {noun}") from exc
             following = next_page(answer.headers.get("Link", ""))
             if following is None:
-                return tags, ""
+                return found, ""
             path = str(resolve(answer.url, following))
-        return tags, f"the registry's list of tags has more than {TAG_PAGES} pages"
+        return found, f"the registry's list of {noun} has more than {TAG_PAGES} pages"
 
     async def has_blob(self, repository: Repository, digest: str, *, sure: bool = False) -> bool:
         """Whether a registry has a blob. ``sure`` tries GET before the answer is False."""

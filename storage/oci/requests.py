@@ -30,7 +30,9 @@ class Request:
     repository: Repository
     method: str
     path: str
-    """Relative to ``/v2/NAME/`` and already percent-encoded, or an absolute URL from the registry."""
+    """Relative to ``/v2/NAME/`` and already percent-encoded, or an absolute URL from the registry.
+
+    With a slash in front it is relative to ``/v2``."""
     purpose: str
     push: bool = False
     prompt: bool = False

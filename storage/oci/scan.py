@@ -20,7 +20,7 @@ UNSEEN = (
     "evidence about it has a tag"
 )
 _AT_ONCE = 16
-_OF_IMAGE = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})(?:\.[a-z]{1,20})?")
+OF_IMAGE = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})(?:\.[a-z]{1,20})?")
 """The tags of evidence and of the index of referrers: their names have the digest of the image."""
 
 
@@ -31,13 +31,13 @@ async def scan_repository(client: RegistryClient, repository: Repository) -> Asy
     skipped = [Skipped(f"the tags of {repository}", "", f"{cut}: the rest was not read")] if cut else []
     others = []
     for tag in tags:
-        named = _OF_IMAGE.fullmatch(tag)
+        named = OF_IMAGE.fullmatch(tag)
         if named:
             digests[f"sha256:{named['hex']}"] = None
         else:
             others.append(tag)
     for start in range(0, len(others), _AT_ONCE):
-        batch = [_images(client, repository, tag) for tag in others[start : start + _AT_ONCE]]
+        batch = [images_of(client, repository, tag) for tag in others[start : start + _AT_ONCE]]
         for images in await together(batch):
             if isinstance(images, Skipped):
                 skipped.append(images)
@@ -54,8 +54,8 @@ async def _find(client: RegistryClient, repository: Repository, digest: str) -> 
     return await find_evidence(client, digest, repository, repository)
 
 
-async def _images(client: RegistryClient, repository: Repository, tag: str) -> list[str] | Skipped:
-    """Return the image of a tag and those that it lists if it is an index."""
+async def images_of(client: RegistryClient, repository: Repository, tag: str) -> list[str] | Skipped:
+    """Return the image of a tag and those that it lists if it is an index; none if the tag is gone."""
     try:
         found = await client.head_manifest(repository, tag)
         if found is None:

@@ -269,7 +269,10 @@ class Transport:
     ) -> Answer:
         """Send a request and follow redirects. Credentials are sent only to the registry's own origin."""
         absolute = "://" in request.path
-        place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
+        within = (
+            request.path if request.path.startswith("/") else f"/{request.repository.name}/{request.path}"
+        )
+        place = request.path if absolute else f"{endpoint.base}/v2{within}"
         url = URL(place, encoded=True)
         is_home = not absolute or same_origin(url, endpoint.base)
         for _ in range(_REDIRECTS + 1):

@@ -15,6 +15,7 @@ from chains.audit.images import compare_images
 from chains.audit.judge import Judge
 from chains.audit.metrics import write_metrics
 from chains.audit.population.known import Population
+from chains.audit.registry_images import UNSEEN
 from chains.audit.report import to_csv, to_json, to_junit
 from chains.cli.arguments import FILE, Option, Options
 from chains.cli.audit.options import (
@@ -28,7 +29,9 @@ from chains.cli.audit.options import (
     policy_option,
     read_counters,
     read_images,
+    read_repositories,
     read_sources,
+    repository_option,
     source_options,
 )
 from chains.cli.cluster import whole_number
@@ -60,17 +63,29 @@ def _audit(options: Options) -> int:
             await read_sources(options, population, now)
             problems: list[str] = []
             images = await read_images(options, problems)
+            stored = await read_repositories(options, settings)
+            for image, tags in stored.tags.items():
+                images.setdefault(image, []).extend(tags)
             judge = Judge(
                 asked.verifier, population, settings.config if settings.given else None, now, policy,
                 dispositions_of(options, asked, now),
             )  # fmt: skip
             with _bar(len(population), "runs") as advance:
                 audit = await compare(population, judge, period, now, at_once=at_once, advance=advance)
-            audit.problems += problems
+            audit.problems += [*problems, *stored.problems]
+            audit.images_unlisted = stored.unlisted
+            if stored.tags:
+                audit.notes.append(UNSEEN)
             if images:
                 with _bar(len(images), "images") as advance:
                     await compare_images(
-                        images, population, asked.verifier, audit, at_once=at_once, advance=advance
+                        images,
+                        population,
+                        asked.verifier,
+                        audit,
+                        platforms=stored.platforms,
+                        at_once=at_once,
+                        advance=advance,
                     )
             return audit
         finally:
@@ -173,7 +188,8 @@ def _show_others(audit: Audit) -> None:
         )
     if audit.images:
         write_line("")
-        write_line(f"Images in use without a known run: {len(audit.images)} of {audit.images_asked}.")
+        least = "at least " if audit.images_unlisted else ""
+        write_line(f"Images without a known run: {least}{len(audit.images)} of {audit.images_asked}.")
         write_table(
             ("IMAGE", "WHERE", "WHY"),
             [
@@ -224,6 +240,7 @@ audit = WorkingGroup(
         disposition_option(),
         policy_option(),
         *image_options(),
+        repository_option(),
         Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),
         Option(
             "--at-once",

@@ -20,6 +20,7 @@ from chains.audit.population.exports import read_exports
 from chains.audit.population.known import Population
 from chains.audit.population.ledger import add_ledger
 from chains.audit.population.tekton_results import read_results_api, read_results_files
+from chains.audit.registry_images import RegistryImages, list_images, place_of
 from chains.audit.retention.dispositions import Dispositions
 from chains.cli.arguments import FILE, Option, Options, config, store
 from chains.cli.cluster import cluster_options, split_names
@@ -104,6 +105,21 @@ async def read_images(options: Options, problems: list[str]) -> dict[str, list[s
     for use in inventory.uses:
         found.setdefault(use.image, []).append(use.name)
     return {image: list(dict.fromkeys(places)) for image, places in found.items()}
+
+
+def repository_option() -> Option:
+    """Return the option that names repositories and registries."""
+    return _many(
+        "--repository",
+        "is every image that a tag of this repository, or of any in this registry, names made by a known run",
+        "REGISTRY[/REPOSITORY]",
+    )
+
+
+async def read_repositories(options: Options, settings: Settings) -> RegistryImages:
+    """Return the images of the repositories and registries that the options name."""
+    places = [place_of(text) for text in options.repository]
+    return await list_images(places, store_options(settings.config)) if places else RegistryImages()
 
 
 def evidence_options() -> list[Option]:
