@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from chains.cli.main import program
+from chains.index.query.parse import parse
 from chains.report.controls.facts import FACTS
 from chains.report.controls.load import own_maps
 from chains.report.controls.rows import add_controls
@@ -101,8 +102,11 @@ def test_the_commands_of_own_maps_exist() -> None:
 
 def check(query: str) -> None:
     """Parse a command as the command line does, and carry nothing out."""
-    words = shlex.split(query.replace("{from}", "2026-10-01").replace("{to}", "2026-11-01"))
+    times = {"{from}": "2026-10-01T00:00:00Z", "{to}": "2026-11-01T00:00:00Z"}
+    words = shlex.split(query.replace("{from}", times["{from}"]).replace("{to}", times["{to}"]))
     assert words.pop(0) == "chains"
+    if words[0] == "search":
+        assert parse(words[-1])
     command: click.Command = program
     while words:
         with command.make_context("chains", list(words)) as context:
