@@ -7,8 +7,8 @@ from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections.abc import Mapping
 from contextlib import suppress
 
-_LONGEST_LINE = 64 * 1024
-"""The buffer of each pipe in bytes."""
+_LONGEST_LINE = 128 * 1024
+"""The buffer of each pipe in bytes. An entry of the ledger has up to 64 KiB."""
 _ENDS_WITHIN = 5.0
 """Seconds in which a killed process must be gone."""
 

@@ -87,8 +87,9 @@ def _release(options: Options) -> int:
 def _backfill(options: Options) -> int:
     """Attest finished runs that have no mark, without a controller."""
     from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
+    from chains.controller.ledger.begin import ledger_of_backfill  # noqa: PLC0415
     from chains.controller.metrics import Metrics  # noqa: PLC0415
-    from chains.controller.reconcile import Controller, HowToWork  # noqa: PLC0415
+    from chains.controller.reconcile import Controller, HowToWork, SharedParts  # noqa: PLC0415
     from chains.controller.reload import Reloader  # noqa: PLC0415
     from chains.controller.work.worklist import WorkList  # noqa: PLC0415
 
@@ -102,15 +103,12 @@ def _backfill(options: Options) -> int:
             await reloader.look()
             # backlog.since skips old runs in the controller; this command exists to attest them
             flow = reloader.flow.without_cut_off()
-            attesting = Controller(
-                cluster,
-                WorkList(),
-                lambda: flow,
-                Metrics(),
-                HowToWork(waits_for_children=False, tekton_namespace=options.tekton_namespace),
-            )
+            how = HowToWork(waits_for_children=False, tekton_namespace=options.tekton_namespace)
             try:
-                return [done async for done in operations.backfill(cluster, attesting, namespaces, since)]
+                async with ledger_of_backfill(flow, *operations.share()) as ledger:
+                    shared = SharedParts(ledger=ledger)
+                    attesting = Controller(cluster, WorkList(), lambda: flow, Metrics(), how, shared)
+                    return [done async for done in operations.backfill(cluster, attesting, namespaces, since)]
             finally:
                 await flow.close()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chains.audit.ledger.errors import LedgerError
 from chains.cluster.client import Cluster, get_outline
 from chains.cluster.errors import ClusterError, ListExpired, ObjectChanged, ObjectGone
 from chains.cluster.update import update
@@ -163,7 +164,7 @@ async def _attest(controller: Controller, cluster: Cluster, job: Job, metadata: 
         final = await controller.handle(job)
     except ObjectGone:
         return Done(label, "gone")
-    except ClusterError as error:
+    except (ClusterError, LedgerError) as error:
         return Done(label, f"{_LATER}: {error}", is_open=True)
     except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
         return Done(label, f"{_LATER}: unexpected {type(error).__name__}: {error}", is_open=True)

@@ -27,6 +27,7 @@ from chains.controller.flow import FlowInForce
 from chains.controller.health import State, answer_health
 from chains.controller.ledger.begin import begin_ledger
 from chains.controller.ledger.keeper import Keeper
+from chains.controller.ledger.ledger import Ledger
 from chains.controller.memory.run_cache import RunCache
 from chains.controller.metrics import Metrics
 from chains.controller.permit import share_of_uid
@@ -129,7 +130,7 @@ async def serve(options: ControllerOptions) -> int:
             retry_for=options.retry_for,
             tekton_namespace=options.tekton_namespace,
         )
-        trial = _open_trial(options, access, work, metrics, shares, stack)
+        trial = _open_trial(options, access, work, metrics, shares, keeper.ledger, stack)
         shared = SharedParts(shares.admit, run_cache, circuits, trial, keeper.ledger, feed.offer)
         controller = Controller(cluster, work, lambda: reloader.flow, metrics, how, shared)
         shares.events = _events(work, controller, metrics, sweep, keeper, shares.count)
@@ -213,6 +214,7 @@ def _open_trial(
     work: WorkList,
     metrics: Metrics,
     shares: Shares,
+    ledger: Ledger,
     stack: AsyncExitStack,
 ) -> Trial | None:
     """Return what tries suspects, None if the journal cannot be opened."""
@@ -236,7 +238,9 @@ def _open_trial(
         options.tekton_namespace,
         options.retry_for,
     )
-    return Trial(journal, given, work, metrics, shares.admit)
+    return Trial(
+        journal, given, work, metrics, shares.admit, lambda job, line, wait: ledger.take(job, line, wait=wait)
+    )
 
 
 def _events(

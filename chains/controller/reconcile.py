@@ -414,7 +414,13 @@ class Controller:
             self._losses.marking(job)
             decided = outcome
             try:
-                outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
+                outcome = await self._marker.mark(
+                    job,
+                    raw["metadata"],
+                    outcome,
+                    extra,
+                    before=lambda other: self._note_decision(job, raw, other, extra, keep=decided),
+                )
             except ObjectGone:
                 self._losses.not_marked(job, is_due=outcome.state == FAILED)
                 raise
@@ -423,8 +429,6 @@ class Controller:
                 raise
         self._losses.marked(job)
         self._offer(job, outcome)
-        if outcome is not decided:  # the run had no room for all of it
-            self._ledger.corrected(job, raw, outcome)
         self._run_cache.outdate(job)
         # a PipelineRun is nobody's child, and to unpack its many children would be in vain
         begun = self._started_runs.recall(job) if job.kind == "TaskRun" else None
@@ -453,11 +457,16 @@ class Controller:
         )
 
     async def _note_decision(
-        self, job: Job, raw: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+        self,
+        job: Job,
+        raw: Mapping[str, Any],
+        outcome: Outcome,
+        extra: Mapping[str, str],
+        keep: Outcome | None = None,
     ) -> None:
         """Write an outcome to the ledger, before the finalizer that holds the run is taken off.
 
-        Raises :class:`LedgerError`; the next attempt writes and marks the same outcome.
+        Raises :class:`LedgerError`; the next attempt writes and marks the same outcome, or ``keep``.
         """
         if not self._ledger.is_on:
             return
@@ -465,7 +474,7 @@ class Controller:
         try:
             await self._ledger.decided(job, raw, outcome)
         except LedgerError:
-            self._marker.put_off(job, outcome, extra)
+            self._marker.put_off(job, keep or outcome, extra)
             raise
 
     async def _attest(

@@ -22,9 +22,11 @@ from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access
 from chains.cluster.errors import ClusterError
 from chains.controller.crashes.trial import TrialOptions
+from chains.controller.ledger.ledger import Ledger
+from chains.controller.ledger.remote import RemoteRecorder
 from chains.controller.log_lines import log_as_json
 from chains.controller.metrics import Metrics
-from chains.controller.reconcile import Controller, HowToWork
+from chains.controller.reconcile import Controller, HowToWork, SharedParts
 from chains.controller.reload import Reloader
 from chains.controller.work.worklist import WorkList
 from chains.errors import ConfigError
@@ -83,6 +85,7 @@ async def work(options: TrialOptions, lines: asyncio.StreamReader, answers: _Ans
             lambda: reloader.flow,
             metrics,
             HowToWork(retry_for=options.retry_for, tekton_namespace=options.tekton_namespace),
+            SharedParts(ledger=_ledger_of(lines, answers)),
         )
         answers.write(ready=True)
         while line := await lines.readline():
@@ -96,6 +99,21 @@ async def work(options: TrialOptions, lines: asyncio.StreamReader, answers: _Ans
                 continue
             broke = await controller.look_at(job)
             answers.write(again=work_list.withdraw(job), broke=broke[:300], counted=metrics.counted)
+
+
+def _ledger_of(lines: asyncio.StreamReader, answers: _Answers) -> Ledger:
+    """Return the ledger of the controller at the other end of the pipes, which writes nothing without one."""
+
+    async def answer() -> str:
+        (reason,) = orjson.loads(await lines.readline())
+        return str(reason)
+
+    def tell(line: bytes, wait: bool) -> None:
+        answers.write(fact=orjson.Fragment(line), wait=wait)
+
+    ledger = Ledger(RemoteRecorder(tell, answer))
+    ledger.is_on = True
+    return ledger
 
 
 async def main(answers: _Answers) -> int:

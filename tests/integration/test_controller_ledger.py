@@ -152,6 +152,8 @@ def test_a_controller_that_is_killed_in_the_middle_of_its_work_loses_no_run(
     assert state.problems == ()
     found = {name: state.runs[each].state.value for name, each in expected.items() if each in state.runs}
     assert found == {**{f"run-{number}": "evidenced" for number in range(30)}, "seen": "removed"}
+    # also those that were in work when it was killed, which another process attests and marks
+    assert not any(each.is_from_mark for each in state.runs.values())
     assert [gap.reason.partition(";")[0] for gap in state.gaps] == ["the ledger was not written"] * 3
 
 

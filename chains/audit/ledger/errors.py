@@ -9,6 +9,10 @@ class LedgerError(ChainsError):
     """The ledger cannot be read or written: a file is missing, damaged, or used by another process."""
 
 
+class LedgerBusy(LedgerError):  # noqa: N818 - the name says what is the case
+    """Another process writes the log."""
+
+
 class LedgerMissing(LedgerError):  # noqa: N818 - the name says what is missing
     """There is no ledger in the folder."""
 

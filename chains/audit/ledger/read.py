@@ -133,7 +133,8 @@ class _Gathered:
         """Return everything together; ``others`` are wrong, too."""
         problems = [finding for walk in walks for finding in walk.findings]
         going_on = [walk for walk in walks if walk.ended is None or not _is_verified(walk)]
-        ends = [end for walk in going_on or walks if (end := _verified_until(walk)) is not None]
+        ends = [end for walk in going_on or walks if (end := _signed_until(walk)) is not None]
+        is_any = any(_verified_until(walk) is not None for walk in walks)
         return LedgerState(
             runs=self._runs,
             gaps=tuple(sorted((*self._gaps, *self._handovers(walks)), key=lambda gap: gap.start)),
@@ -141,7 +142,7 @@ class _Gathered:
             problems=(*problems, *others, *self._findings),
             others=tuple(self._others),
             since=self._since,
-            until=min(ends) if ends and len(ends) == len(going_on or walks) else None,
+            until=min(ends) if ends and is_any else None,
             ended={walk.origin: walk.ended.successors for walk in walks if walk.ended is not None},
             spans=self._spans,
         )
@@ -156,6 +157,13 @@ def _decide(run: LedgerRun, entry: RunEntry) -> None:
 
 def _is_verified(walk: LogWalk) -> bool:
     return all(day.verified for day in walk.days)
+
+
+def _signed_until(walk: LogWalk) -> datetime | None:
+    """Return up to when a log has no entry that is not verified: before its first one it has none."""
+    if not walk.days:
+        return None
+    return _verified_until(walk) or datetime.combine(walk.days[0].day, time(), UTC)
 
 
 def _verified_until(walk: LogWalk) -> datetime | None:

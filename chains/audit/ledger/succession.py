@@ -19,7 +19,7 @@ from pathlib import Path
 
 from chains.audit.ledger.close import end_of, last_closed
 from chains.audit.ledger.entries import Ended, Entry, Succeeds
-from chains.audit.ledger.errors import LedgerError, LedgerMissing
+from chains.audit.ledger.errors import LedgerBusy, LedgerError, LedgerMissing
 from chains.audit.ledger.folder import LogFolder, find_logs
 from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.replay import position_of
@@ -27,6 +27,8 @@ from chains.audit.ledger.state import Finding
 from chains.audit.ledger.walk import LogWalk
 from chains.audit.ledger.writer import LogWriter, now
 
+BACKFILL = "backfill-"
+"""How the names of logs begin that commands write, which watch no share."""
 _NAME = re.compile(r"share-(\d{1,6})-of-(\d{1,6})(?:\.(\d{1,6}))?", re.ASCII)
 _MOST_TIMES = 10_000
 ShareOf = Callable[[str, int], int]
@@ -120,6 +122,8 @@ def end_others(
                     take_over(writer, predecessors(folder, writer.log), share_of)
                     _expect(writer.append([end]))
             ended.append(LogFolder(path))
+        except LedgerBusy:
+            continue
         except LedgerError as error:
             errors.append(error)
             continue

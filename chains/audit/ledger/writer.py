@@ -24,7 +24,7 @@ from cachetools import FIFOCache
 
 from chains.audit.ledger.close import last_closed
 from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, GapEntry, Heartbeat, RunEntry
-from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.errors import LedgerBusy, LedgerError
 from chains.audit.ledger.folder import ENTRIES, LOCK, ORIGIN, LogFolder
 from chains.audit.ledger.lines import parse_entry, write_entry
 from chains.audit.ledger.replay import ONE_DAY, Position, replay_day, resume
@@ -160,7 +160,7 @@ class LogWriter:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except LedgerError as error:
             if isinstance(error.__cause__, BlockingIOError):
-                raise LedgerError(f"{path}: another process writes this ledger") from error
+                raise LedgerBusy(f"{path}: another process writes this ledger") from error
             raise  # such as a file system that has no locks
         if not (path / ORIGIN).exists():
             if self.log.days():

@@ -10,6 +10,7 @@ from chains.audit.exemptions import signed_exemptions
 from chains.audit.ledger.entries import moment
 from chains.audit.ledger.state import DECIDED, LedgerRun, LedgerState, RunState
 from chains.audit.ledger.state import Gap as LedgerGap
+from chains.audit.ledger.succession import BACKFILL
 from chains.audit.population.known import Gap, Population, Source
 from chains.audit.population.sighting import KINDS, Sighting
 
@@ -67,8 +68,8 @@ def _silences(state: LedgerState, now: datetime) -> Iterator[LedgerGap]:
         if log not in state.ended:
             shares.setdefault(_shares_of(log), []).append(span)
     for log, (_, last) in state.spans.items():
-        if log in state.ended:
-            continue  # the time until others went on for it is a gap of the ledger already
+        if log in state.ended or log.rpartition("/")[2].startswith(BACKFILL):
+            continue  # the time until others went on for it is a gap already; a command watches nothing
         following = (
             max(first for first, _ in spans)
             for number, spans in shares.items()

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,6 +53,15 @@ class TrialOptions:
     retry_for: float
 
 
+Note = Callable[[Job, bytes, bool], Awaitable[str]]
+"""Writes what the process tells about a run to the ledger, and waits for the disk if the flag is set. Returns
+why it could not be written, else nothing."""
+
+
+async def _no_ledger(_job: Job, _line: bytes, _wait: bool) -> str:
+    return ""
+
+
 class NotStartedError(Exception):
     """The process ended, or hangs, before it got a run. That says nothing about any run."""
 
@@ -63,7 +72,7 @@ class EndedError(Exception):
 
 class Trial:
     """Tries suspects of the ``journal``. ``admit`` returns a permit for a run of this replica, None for
-    others."""
+    others. ``note`` writes to the ledger of this process what the other one tells."""
 
     def __init__(
         self,
@@ -72,8 +81,9 @@ class Trial:
         work: WorkList,
         metrics: Metrics,
         admit: Callable[[Job], Permit | None],
+        note: Note = _no_ledger,
     ) -> None:
-        self.journal = journal
+        self.journal, self._note = journal, note
         self._options, self._work, self._metrics, self._admit = options, work, metrics, admit
         self._waiting: dict[Job, tuple[int, float]] = {}
         self._tries: dict[str, int] = {}
@@ -197,6 +207,12 @@ class Trial:
                 return answer
             if not permit():
                 return None
+            if "fact" in answer:
+                # nothing is marked before the ledger has it: the process waits for this answer
+                line, wait = orjson.dumps(answer["fact"], option=orjson.OPT_SORT_KEYS), bool(answer["wait"])
+                reason = await self._note(job, line, wait)
+                if wait:
+                    process.write(orjson.dumps([reason]) + b"\n")
         self.journal.survived(job)
         self._work.later(job, LAST)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -110,16 +110,10 @@ class Keeper:
             await client.close()
 
     def _preface(self, flow: FlowInForce, parts: LedgerParts) -> Sequence[Entry]:
-        at, before = self._clock(), self._data
-        self._data = dict(flow.data)
+        before, self._data = self._data, dict(flow.data)
         names = sorted(self._data.keys() | (before or {}).keys())
         changed = [name for name in names if before is not None and before.get(name) != self._data.get(name)]
-        digest = hashlib.sha256(orjson.dumps(self._data, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        signers = sorted({fit(sealer.signer.keyid or "keyless") for sealer in flow.all_sealers()})
-        return (
-            Configured(at, digest, names_that_fit(map(fit, changed))),
-            Keys(at, names_that_fit(signers), fit(parts.sealer.signer.keyid)),
-        )
+        return preface(flow, parts, changed, self._clock())
 
     async def run(self) -> None:
         """Look every half minute until cancelled."""
@@ -290,6 +284,16 @@ class Keeper:
                 receipts += stored.receipts
             told = [{"store": one.store, "location": one.location, "digest": one.digest} for one in receipts]
             await asyncio.to_thread(replace_file, log.file(day, STORED), orjson.dumps(told), fsync=True)
+
+
+def preface(flow: FlowInForce, parts: LedgerParts, changed: Iterable[str], at: datetime) -> Sequence[Entry]:
+    """Return the entries that say which configuration and which keys are in force."""
+    digest = hashlib.sha256(orjson.dumps(dict(flow.data), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    signers = sorted({fit(sealer.signer.keyid or "keyless") for sealer in flow.all_sealers()})
+    return (
+        Configured(at, digest, names_that_fit(map(fit, changed))),
+        Keys(at, names_that_fit(signers), fit(parts.sealer.signer.keyid)),
+    )
 
 
 async def _raise(error: LedgerError) -> None:

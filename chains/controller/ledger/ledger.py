@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from chains.attest.outcome import Outcome
-from chains.audit.ledger.entries import GapEntry, fit, fit_reason
+from chains.audit.ledger.entries import Entry, GapEntry, RunEntry, fit, fit_reason
+from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.writer import Standing
-from chains.controller.ledger.facts import decision, found_mark, removal, sight
-from chains.controller.ledger.recorder import Recorder
+from chains.controller.ledger.facts import decision, found_mark, removal, run_of, sight
 from chains.tekton.runs import Job
 from chains.tekton.snapshot import has_ended
 
 _SETTLED = timedelta(seconds=1)
 """How long ago a run was seen if a list without it means that it is gone or marked."""
+
+
+class Records(Protocol):
+    """What writes facts: :class:`~chains.controller.ledger.recorder.Recorder`, or one in another process."""
+
+    def standing(self, share: int, uid: str) -> Standing:
+        """Return what the log of a share knows of a run; empty if it is not known here."""
+
+    def undecided(self, share: int) -> Iterator[RunEntry]:
+        """Yield the ``seen`` entries of the runs of a share that are open or pending."""
+
+    def note(self, share: int, *facts: Entry) -> None:
+        """Write facts soon."""
+
+    async def record(self, share: int, fact: Entry) -> None:
+        """Write a fact, and return when it is on disk. Raises :class:`LedgerError`."""
 
 
 class Ledger:
@@ -26,7 +43,7 @@ class Ledger:
 
     def __init__(
         self,
-        recorder: Recorder | None = None,
+        recorder: Records | None = None,
         share_of: Callable[[Job], int] = lambda _: 0,
         held: Callable[[], Sequence[int]] = lambda: (),
     ) -> None:
@@ -64,10 +81,24 @@ class Ledger:
         if self.is_on and self._recorder is not None:
             await self._recorder.record(self._share_of(job), decision(job, raw, outcome))
 
-    def corrected(self, job: Job, raw: Mapping[str, Any], outcome: Outcome) -> None:
-        """Note that a decided run was marked with another outcome, because it has no room for the first."""
-        if self.is_on and self._recorder is not None:
-            self._recorder.note(self._share_of(job), decision(job, raw, outcome))
+    async def take(self, job: Job, line: bytes, *, wait: bool) -> str:
+        """Write a fact that another process of this replica tells about a run.
+
+        With ``wait`` it returns when the fact is on disk. Returns why it could not be written, else nothing.
+        """
+        if not self.is_on or self._recorder is None:
+            return ""
+        try:
+            fact = parse_entry(line)
+            if not isinstance(fact, RunEntry) or fact.run != run_of(job):
+                raise LedgerError("a fact about another run was told")  # noqa: TRY301 - one handler for all
+            if wait:
+                await self._recorder.record(self._share_of(job), fact)
+            else:
+                self._recorder.note(self._share_of(job), fact)
+        except LedgerError as error:
+            return str(error)
+        return ""
 
     async def found_marked(self, job: Job, raw: Mapping[str, Any]) -> None:
         """Write what the mark of a run says, if the ledger waits for it. Raises :class:`LedgerError`."""

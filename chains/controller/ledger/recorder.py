@@ -48,10 +48,12 @@ class Place:
     origin: str
     shares: int
     clock: Callable[[], datetime] = now
+    name: str = ""
+    """The name of the only log, if it is not that of a share."""
 
     def open(self, share: int) -> LogWriter:
         """Open the log of a share. Raises :class:`ChainsError`."""
-        name = log_of(self.folder, share, self.shares).name
+        name = self.name or log_of(self.folder, share, self.shares).name
         return LogWriter(self.folder / name, f"{self.origin}/{name}", self.clock)
 
 

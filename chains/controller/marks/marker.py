@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,12 @@ from chains.tekton.snapshot import API_VERSION, DONE_LABEL
 
 _log = logging.getLogger("chains.marking")
 _MOST_UNWRITTEN = 1000
+Before = Callable[[Outcome], Awaitable[None]]
+"""Is called before a run is marked with an outcome."""
+
+
+async def _nothing(_: Outcome) -> None:
+    """Do nothing."""
 
 
 class Marker:
@@ -70,19 +76,25 @@ class Marker:
             del self._unwritten[job]
 
     async def mark(
-        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+        self,
+        job: Job,
+        metadata: Mapping[str, Any],
+        outcome: Outcome,
+        extra: Mapping[str, str],
+        before: Before = _nothing,
     ) -> Outcome:
         """Write the mark, even if the run was updated since it was read: the stored evidence need not be made
         again.
 
-        ``extra`` are the annotations of the ``tekton`` store. Returns the outcome as it was written, which is
+        ``extra`` are the annotations of the ``tekton`` store. ``before`` is called with each other outcome
+        before the run is marked with it. Returns the outcome as it was written, which is
         a failure if the run has no room for the evidence. Raises :class:`ClusterError` and keeps the outcome,
         unless the run is gone or marked by another controller.
         """
         _, kept = self._unwritten.pop(job, (None, {}))
         extra = {**kept, **extra}
         try:
-            return await self._write_what_fits(job, metadata, outcome, extra)
+            return await self._write_what_fits(job, metadata, outcome, extra, before)
         except ObjectGone:
             raise
         except ClusterError:
@@ -90,7 +102,12 @@ class Marker:
             raise
 
     async def _write_what_fits(
-        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+        self,
+        job: Job,
+        metadata: Mapping[str, Any],
+        outcome: Outcome,
+        extra: Mapping[str, str],
+        before: Before,
     ) -> Outcome:
         try:
             await self._write(job, metadata, lambda found: mark_patch(job.kind, found, outcome, extra))
@@ -100,16 +117,19 @@ class Marker:
             return outcome
         told = smaller(outcome, extra, why)
         for fewer in (told, bare(told)):
+            await before(fewer)
             with suppress(ObjectRefused):
                 await self._write(job, metadata, partial(_marked, job.kind, fewer))
                 return fewer
+        marked = replace(told, state=FAILED, reason=f"the run has no room for a mark: {why}")
+        await before(marked)
         try:
             await self._write(job, metadata, lambda found: room_patch(job.kind, found))
         except ObjectRefused:
             # not even the label fits, but the finalizer must not keep anybody from deleting the run
             await self.leave(job, metadata)
             raise
-        return replace(told, state=FAILED, reason=f"the run has no room for a mark: {why}")
+        return marked
 
     async def _write(
         self, job: Job, metadata: Mapping[str, Any], patch: Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -153,7 +153,7 @@ def test_a_log_that_another_process_still_writes_is_ended_when_it_is_free(tmp_pa
 
     ended, errors = end_others(shared.folder, NAME, 3, share_of_uid, shared.clock)
     assert [log.path.name for log in ended] == ["share-0-of-2"]
-    assert ["another process writes this ledger" in str(one) for one in errors] == [True]
+    assert errors == []
     old.close(ends=False)
     shared.look()
     shared.next_day()

@@ -102,6 +102,26 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Program:
     return Program(monkeypatch, tmp_path)
 
 
+def test_what_the_process_tells_is_noted_before_it_is_answered(program: Program, tmp_path: Path) -> None:
+    fact = '{"at":"2026-01-01T00:00:00.000000Z","kind":"seen"}'
+    program.says(
+        READY
+        + f'read job; echo \'{{"fact":{fact},"wait":false}}\'; echo \'{{"fact":{fact},"wait":true}}\'\n'
+        + f"read told; echo \"$told\" > {tmp_path / 'told'}; echo '{orjson.dumps(FINAL).decode()}'\nread x"
+    )
+    noted: list[tuple[Job, bytes, bool]] = []
+
+    async def note(job: Job, line: bytes, wait: bool) -> str:
+        noted.append((job, line, wait))
+        return "the disk is full" if wait else "not told"
+
+    tried = Tried(tmp_path, JOBS[0])
+    tried.trial._note = note
+    tried.run()
+    assert noted == [(JOBS[0], fact.encode(), False), (JOBS[0], fact.encode(), True)]
+    assert (tmp_path / "told").read_text() == '["the disk is full"]\n'
+
+
 def test_suspects_are_tried_one_after_the_other_by_one_process_and_counted(
     program: Program, tmp_path: Path
 ) -> None:
