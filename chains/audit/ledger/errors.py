@@ -17,3 +17,9 @@ class LedgerMissing(LedgerError):  # noqa: N818 - the name says what is missing
     """There is no ledger in the folder."""
 
     exit_code = 3
+
+
+class NoLedgerFolder(LedgerError):  # noqa: N818 - the name says what is wrong
+    """The path is a file, and no folder of a ledger."""
+
+    exit_code = 2

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from chains.audit.ledger.errors import LedgerError, LedgerMissing
+from chains.audit.ledger.errors import LedgerError, LedgerMissing, NoLedgerFolder
 from chains.audit.ledger.lines import LONGEST_LINE
 from chains.config.ledger import is_origin
 from storage.files import open_file, read_file
@@ -142,13 +142,16 @@ def find_logs(folder: Path) -> list[LogFolder]:
     try:
         paths = sorted(path for path in folder.iterdir() if (path / ORIGIN).exists())
     except FileNotFoundError as error:
-        raise LedgerMissing(f"{folder}: there is no such folder") from error
+        raise LedgerMissing(f"{folder}: there is no such folder; name that of ledger.folder") from error
     except NotADirectoryError as error:
-        raise LedgerError(f"{folder} is a file: expected the folder of a ledger") from error
+        raise NoLedgerFolder(f"{folder} is a file: expected the folder of a ledger") from error
     except OSError as error:
         raise LedgerError(f"{folder}: {error.strerror or error}") from error
     if not paths:
-        raise LedgerMissing(f"{folder}: there is no ledger in it")
+        raise LedgerMissing(
+            f"{folder}: there is no ledger in it: expected folders such as share-0-of-1; name that of "
+            "ledger.folder"
+        )
     if len(paths) > _MOST_LOGS:
         raise LedgerError(f"{folder}: {len(paths)} logs, at most {_MOST_LOGS} are read")
     return [LogFolder(path) for path in paths]

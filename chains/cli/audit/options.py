@@ -161,6 +161,8 @@ def policy_option() -> Option:
 
 def policy_of(options: Options, settings: Settings) -> Policy | None:
     """Return the open policies that the options name, None without. Raises :class:`UsageError`."""
+    if options.policy and not Path(options.policy).exists():
+        raise UsageError(f"--policy: {options.policy}: no such file or folder; check the path")
     return load_policy(options.policy, settings, options) if options.policy else None
 
 
@@ -231,7 +233,9 @@ def _refuse_missing(options: Options) -> None:
     for name in ("runs", "audit_log", "tekton_results", "ledger", "images"):
         for path in getattr(options, name, None) or ():
             if path != "-" and not path.startswith(_URLS) and not Path(path).exists():
-                raise UsageError(f"--{name.replace('_', '-')}: {path}: no such file or folder")
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: {path}: no such file or folder; check the path"
+                )
 
 
 def _read_ledgers(options: Options, population: Population, now: datetime) -> list[LedgerState]:
@@ -254,6 +258,12 @@ def _results_access(url: str, options: Options) -> Access:
     return Access(url.rstrip("/"), authority, token_file=token)
 
 
+class CountersAway(InputError):  # noqa: N818 - what is the case
+    """The metrics of Tekton's controller do not answer: whether the numbers agree is not decided."""
+
+    exit_code = 4
+
+
 async def read_counters(options: Options) -> list[Counters]:
     """Read the counters that the options name. Raises :class:`UsageError`."""
     found = []
@@ -265,6 +275,8 @@ async def read_counters(options: Options) -> list[Counters]:
                 text = read_bytes(Path(name), _LARGEST_PAGE).decode(errors="replace")
                 found.append(parse_counters(text, name))
         except InputError as error:
+            if name.startswith(_URLS):
+                raise CountersAway(f"--counters: {error}; try again, or leave the cross-check out") from error
             raise UsageError(f"--counters: {error}") from error
     return found
 

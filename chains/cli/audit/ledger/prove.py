@@ -17,7 +17,7 @@ from chains.cli.arguments import (
     Options,
 )
 from chains.documents.load import read_bytes
-from chains.errors import UsageError
+from chains.errors import InputError, UsageError
 from chains.terminal import write_document
 from chains.text import count, rfc3339
 
@@ -25,7 +25,10 @@ from chains.text import count, rfc3339
 def prove(options: Options) -> int:
     """Print a proof that the ledger has a run."""
     folder = Path(options.ledger)
-    older = read_bytes(Path(options.older), LARGEST_CHECKPOINT) if options.older else b""
+    try:
+        older = read_bytes(Path(options.older), LARGEST_CHECKPOINT) if options.older else b""
+    except InputError as error:
+        raise UsageError(f"--older {error}") from error
     logs = find_logs(folder)
     uid = _uid(logs, options.run)
     origin = older.partition(b"\n")[0].decode(errors="replace")
@@ -39,7 +42,10 @@ def prove(options: Options) -> int:
         if (proof := make_proof(log, uid, older if log.origin() == origin else b"")) is not None
     ]
     if not proofs:
-        raise _NotProven(f"no closed day of {folder} has an entry of the run {options.run}")
+        raise _NotProven(
+            f"no closed day of {folder} has an entry of the run {options.run}: name it by "
+            "UID or NAMESPACE/NAME; a run of today can be proven when the day is closed"
+        )
     if len(proofs) > 1:
         raise UsageError(
             f"{count(len(proofs), 'log')} have entries of the run: name the folder of one of them"
@@ -64,7 +70,7 @@ def _uid(logs: Sequence[LogFolder], word: str) -> str:
             if isinstance(entry, RunEntry) and (entry.run.namespace, entry.run.name) == (namespace, name):
                 found[entry.run.uid] = entry
     if not found:
-        raise _NotProven(f"the ledger has no run {word}")
+        raise _NotProven(f"the ledger has no run {word}: chains ledger show --day lists those of a day")
     if len(found) > 1:
         told = ", ".join(f"{entry.run.kind} {uid} of {rfc3339(entry.at)}" for uid, entry in found.items())
         raise UsageError(f"{word}: several runs had this name; give the UID of one: {told}")

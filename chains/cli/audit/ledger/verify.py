@@ -10,6 +10,7 @@ from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import load_settings
 from chains.audit.ledger.checkpoint import LARGEST as LARGEST_CHECKPOINT
 from chains.audit.ledger.entries import moment
+from chains.audit.ledger.errors import LedgerMissing
 from chains.audit.ledger.forks import compare, compare_checkpoint
 from chains.audit.ledger.proof import LARGEST as LARGEST_PROOF
 from chains.audit.ledger.proof import verify_proof
@@ -36,6 +37,7 @@ from chains.terminal import say, write_json, write_line
 from chains.text import count, rfc3339
 from signers.keys.keyset import KeyStatus
 from signers.sigstore.cosignature import find_cosignatures
+from storage.errors import StoreError
 from storage.open import STORES
 
 UNDECIDED = 4
@@ -52,17 +54,20 @@ def verify(options: Options) -> int:
     if path.is_file():
         return _verify_proof(path, options, trusted)
     state, walks = walk_ledger(path, trusted)
-    problems = [
-        *state.problems,
-        *(one for place in options.against for one in _against(place, walks, trusted, options)),
-    ]
+    problems, away = list(state.problems), list[str]()
+    for place in options.against:
+        try:
+            problems += _against(place, walks, trusted, options)
+        except StoreError as error:
+            away.append(f"{place}: {error}; try again when the store answers, or name another copy")
     behind = [day for day in state.days if not day.is_closed and _is_late(day, trusted.now)]
     is_short = _is_short(state, options.until)
     needed = _cosignatures(options, trusted)
     alone = list(_without_witnesses(walks, needed, trusted.now))
-    code = _exit_code(state, problems, is_undecided=is_short or bool(behind) or bool(alone))
+    code = _exit_code(state, problems, is_undecided=is_short or bool(behind) or bool(alone or away))
+    more = {"notCosigned": alone, "notCompared": away, "exitCode": code}
     if options.output == "json":
-        write_json(ledger_of(state, problems, behind) | {"notCosigned": alone, "exitCode": code}, indent=True)
+        write_json(ledger_of(state, problems, behind) | more, indent=True)
         return code
     for walk in walks:
         write_line(summary(walk))
@@ -70,6 +75,8 @@ def verify(options: Options) -> int:
         write_line(f"{finding.code}: {finding}")
     for day in behind:
         write_line(f"not closed: {day.log} {day.day.isoformat()}: it is over, and nobody has signed it yet")
+    for text in away:
+        write_line(f"not compared: {text}")
     for text in alone:
         write_line(f"not cosigned: {text}")
     if state.until is not None:
@@ -185,7 +192,10 @@ def _against(place: str, walks: Sequence[LogWalk], trusted: Trusted, options: Op
             )
         yield from compare_checkpoint(walk, note, [one.key for one in trusted.keys])
         return
-    others = {walk.origin: walk for walk in walk_ledger(path, trusted)[1]}
+    try:
+        others = {walk.origin: walk for walk in walk_ledger(path, trusted)[1]}
+    except LedgerMissing as error:
+        raise UsageError(f"--against {place}: {error}") from error
     if not others.keys() & {walk.origin for walk in walks}:
         raise UsageError(f"--against {place}: no log of this ledger is in it")
     for walk in walks:

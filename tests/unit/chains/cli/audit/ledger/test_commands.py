@@ -212,7 +212,7 @@ def test_show_prints_the_entries_of_a_day(call, original):
     empty = (3, "", "chains: the ledger has no entry of 2025-11-28\n")
     assert call("ledger", "show", "ledger", "--day", "2025-11-28") == empty
     code, _, err = call("ledger", "show", "ledger.pub")
-    assert (code, "ledger.pub is a file: expected the folder of a ledger" in err) == (1, True)
+    assert (code, "ledger.pub is a file: expected the folder of a ledger" in err) == (2, True)
     code, _, err = call("ledger", "show", "ledger", "--day", "yesterday")
     assert (code, "expected a UTC day" in err) == (2, True)
 
