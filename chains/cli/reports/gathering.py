@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 from collections import Counter
@@ -135,8 +134,6 @@ def gathered(
 
     ``period`` replaces that of the options. Raises :class:`UsageError` and what reading the sources raises.
     """
-    # all runs stay in memory until the end, so frequent garbage collection finds nothing
-    gc.set_threshold(100_000, 50, 50)
     now = at.moment
     period = period or period_of(options, now)
     counters = carry_out(read_counters(options))

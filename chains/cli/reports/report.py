@@ -17,7 +17,7 @@ from chains.report.forms.table import FORMS, Form, open_form
 from chains.terminal import say, write_line
 from chains.text import count
 
-DEFAULT_FORMS = tuple(FORMS)
+DEFAULT_FORMS = ("html", "markdown", "csv", "pdf")
 
 
 def _report(options: Options) -> int:
