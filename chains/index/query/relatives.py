@@ -46,15 +46,21 @@ _Digest = tuple[str, bytes]
 
 
 def collect_relatives(
-    at: Place, digests: Sequence[str], depth: int, *, namespaces: Sequence[str] | None = None
+    at: Place,
+    digests: Sequence[str],
+    depth: int,
+    *,
+    namespaces: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> Collected:
     """Return the statements within ``depth`` runs of an artifact, which has these digests (``name:hex``).
 
-    Only statements of ``namespaces`` are seen, and only their digests lead on; None: all. Raises what
+    Only statements of ``namespaces`` are seen, and only their digests lead on; None: all. At most ``most``
+    statements are read, :data:`MOST` without it. Raises what
     :func:`chains.index.query.reader.reading` raises.
     """
     with reading(at) as reader:
-        family = _Relatives(view_of(reader, namespaces), at)
+        family = _Relatives(view_of(reader, namespaces), at, MOST if most is None else most)
         start = [(name, digest_bytes(value)) for name, _, value in (one.partition(":") for one in digests)]
         for is_above in (True, False):
             family.follow(start, depth, is_above=is_above)
@@ -64,9 +70,9 @@ def collect_relatives(
 class _Relatives:
     """Adds statements to a graph, each once."""
 
-    def __init__(self, view: View, at: Place) -> None:
+    def __init__(self, view: View, at: Place, most: int) -> None:
         self.collected = Collected()
-        self._view = view
+        self._view, self._most = view, most
         self._reader = view.reader
         self._known: dict[int, tuple[list[_Digest], list[_Digest]]] = {}
         self._is_full = False
@@ -108,7 +114,7 @@ class _Relatives:
         """
         found: dict[int, None] = {}
         for one in digests:
-            left = MOST - len(self._known)
+            left = self._most - len(self._known)
             own = self._view.allowed("a")
             seen = exists("attestation", "a", (Sql("a.id = t.attestation"), *own)) if own else Sql("1 = 1")
             rows: set[tuple[int, int]] = set()
@@ -120,12 +126,13 @@ class _Relatives:
             newest = sorted(rows, reverse=True)[: left + 1]
             found |= dict.fromkeys(link for _, link in newest)
         new = [link for link in found if link not in self._known]
-        if len(new) > MOST - len(self._known):
+        if len(new) > self._most - len(self._known):
             if not self._is_full:
-                told = f"more than {MOST} statements are near: the rest was left out; pass a smaller --depth"
+                near = f"more than {self._most} statements are near"
+                told = f"{near}: the rest was left out; pass a smaller --depth"
                 self.collected.tell("", "", told)
             self._is_full = True
-            new = new[: MOST - len(self._known)]
+            new = new[: self._most - len(self._known)]
         for number in range(0, len(new), _AT_ONCE):
             self._add(new[number : number + _AT_ONCE])
         return [link for link in found if link in self._known]

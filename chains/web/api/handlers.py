@@ -32,6 +32,8 @@ T = TypeVar("T")
 MOST_OF_RUN: Final = 200
 """Attestations of one run that are listed."""
 DEPTH, DEEPEST = 3, 10
+MOST_STATEMENTS: Final = 2_000
+"""Statements that are read for one lineage: those of a base image are many."""
 MOST_PAGE: Final = 500
 """Rows of one page, of those that are asked for by HTTP."""
 _ALGORITHM: Final = re.compile(r"[A-Za-z0-9_.+-]{1,32}")
@@ -105,7 +107,9 @@ async def lineage(request: web.Request) -> shapes.Lineage:
     digest, depth = digest_in(request), number_in(request, "depth", DEPTH, DEEPEST)
 
     def work() -> shapes.Lineage | None:
-        near = collect_relatives(source.place, names_of(digest), depth, namespaces=viewer.namespaces)
+        near = collect_relatives(
+            source.place, names_of(digest), depth, namespaces=viewer.namespaces, most=MOST_STATEMENTS
+        )
         found = ancestry(near, digest, depth, is_trusting=True)
         return made.lineage(found) if found.start is not None else None
 

@@ -60,3 +60,6 @@ def check_apart(whole: Reader, apart: Reader, texts: Sequence[str], namespaces: 
         alone = Search(view_of(apart, namespaces), query, _NOW)
         assert shown.page(100) == alone.page(100), str(query)
         assert shown.count() == alone.count(), str(query)
+        for candidates in (1, 3):
+            cut = [one.count(candidates=candidates).has_more for one in (shown, alone)]
+            assert cut[0] == cut[1], str(query)

@@ -12,7 +12,7 @@ import pytest
 from chains.index.codes import Verdict
 from chains.index.database import place_of
 from chains.verify.criteria import Criteria
-from chains.web.api import shapes
+from chains.web.api import handlers, shapes
 from chains.web.api import verify_now as verifying
 from chains.web.api.badge import picture
 from chains.web.api.verify_now import Trusting, VerifyNow
@@ -87,6 +87,17 @@ def test_an_answer_that_did_not_change_is_not_sent_again(tmp_path: Path) -> None
                 assert (await get(path, If_None_Match=given)).status == 200
 
     asked(place, work)
+
+
+def test_a_lineage_with_too_much_says_that_it_lacks_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "MOST_STATEMENTS", 3)
+    place = sqlite_index(tmp_path / "index.db", [row(number) for number in range(1, 7)])
+    (answer,) = get_all(place, [f"/api/v1/lineage/sha256/{IMAGE}"])
+    assert answer.json["notRead"] == [
+        "more than 3 statements are near: the rest was left out; pass a smaller --depth"
+    ]
 
 
 def test_the_api_only_reads(tmp_path: Path) -> None:
