@@ -21,6 +21,8 @@ from chains.audit.population.counters import Counters
 from chains.audit.population.known import Population
 from chains.cli.arguments import FILE, Option, Options
 from chains.cli.audit.options import (
+    disposition_option,
+    dispositions_of,
     evidence_options,
     image_options,
     open_verifier,
@@ -69,6 +71,7 @@ def gathering_options() -> list[Option]:
     return [
         *source_options(),
         *evidence_options(),
+        disposition_option(),
         policy_option(),
         *image_options(),
         Option(
@@ -151,7 +154,9 @@ def gathered(
                 problems: list[str] = []
                 images = await read_images(options, problems)
                 config = settings.config if settings.given else None
-                recorder = stack.enter_context(Recorder(asked.verifier, population, config, now, policy))
+                recorder = stack.enter_context(Recorder(
+                    asked.verifier, population, config, now, policy, dispositions_of(options, asked, now)
+                ))  # fmt: skip
                 bar = Progress(len(population), "runs")
                 try:
                     audit = await compare(

@@ -16,6 +16,7 @@ import orjson
 from chains.audit.findings import Judged
 from chains.audit.judge import Judge
 from chains.audit.population.known import KnownRun, Population
+from chains.audit.retention.dispositions import Dispositions
 from chains.config.parse import Config
 from chains.policy.loaded import Policy
 from chains.report.gather.facts import Kept, keep
@@ -32,8 +33,9 @@ class Recorder(Judge):
         config: Config | None,
         now: datetime,
         policy: Policy | None = None,
+        dispositions: Dispositions | None = None,
     ) -> None:
-        super().__init__(verifier, population, config, now, policy)
+        super().__init__(verifier, population, config, now, policy, dispositions)
         self._number = {one.name: number for number, one in enumerate(population.sources)}
         self._places: dict[str, tuple[int, int]] = {}
         self._spool = tempfile.TemporaryFile(prefix="chains-report-")  # noqa: SIM115 - closed by close()

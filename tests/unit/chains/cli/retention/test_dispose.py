@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
@@ -464,3 +465,19 @@ def test_a_registry_has_no_records_and_is_not_asked(run: Run) -> None:
         "d.pub",
     )
     assert not [one for one in found["problems"] if "disposition" in one]
+
+
+def test_a_report_of_a_period_tells_what_was_disposed_of(run: Run) -> None:
+    attest("file:store", 1, 2)
+    write_rules(holds=[hold(runs=[uid_of(2)])])
+    run(0, *dispose_words("file:store", "--apply"))
+    words = ["report", "--runs", "runs.json", "--store", "file:store", "--key", "e.pub", "--out", "made",
+             "--from", "2020-10-01T00:00:00Z", "--to", "2020-11-01T00:00:00Z"]  # fmt: skip
+    for more, counted in (((), ("missing", 1)), (("--disposition-key", "d.pub"), ("disposed", 1))):
+        chains([*words, *more])
+        counts = json.loads(Path("made/report.json").read_bytes())["counts"]
+        assert {state: number for state, number in counts.items() if number} == {
+            "evidenced": 1,
+            counted[0]: counted[1],
+        }
+        shutil.rmtree("made")
