@@ -29,6 +29,7 @@ _STATES: Sequence[tuple[Fill, State]] = (
 _OF_STATE: Mapping[State, Fill] = {
     **{state: fill for fill, state in _STATES},
     "skipped": LINES,
+    "disposed": LINES,
     "open": EMPTY,
 }
 _LEVELS = ("enforced", "partly", "unknown", "requested-only", "not-requested", None)

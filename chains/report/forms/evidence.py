@@ -8,7 +8,7 @@ from chains.report.document.file import Document
 from chains.report.document.format import Artifact, Attestation
 from chains.report.forms.model import Cell, Grid, Part, Words
 
-_WORST = ("failed", "missing", "unattestable", "unknown", "skipped", "open")
+_WORST = ("failed", "missing", "unattestable", "unknown", "disposed", "skipped", "open")
 _SHOWN = 3
 """Places, signers or times that a cell has."""
 

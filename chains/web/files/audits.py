@@ -18,8 +18,10 @@ LARGEST: Final = 64 * 1024 * 1024
 """Bytes of a result that is read."""
 MOST: Final = 50
 """Results that can be chosen; the newest are."""
-STATES: Final = ("missing", "failed", "unattestable", "unknown", "skipped", "open")
+STATES: Final = ("missing", "failed", "unattestable", "unknown", "disposed", "skipped", "open")
 """The states that are gaps or may be, the worst first."""
+NOT_COUNTED: Final = frozenset({"disposed", "skipped", "open"})
+"""The states of runs of which no evidence is demanded."""
 _PERIOD: Final = ("since", "until")
 
 
@@ -89,7 +91,7 @@ class AuditResult:
             until=self.until,
             summary="",
             exit_code=_exit_code(counts),
-            finished=sum(counts[name] for name in counts if name not in {"skipped", "open"}),
+            finished=sum(counts[name] for name in counts if name not in NOT_COUNTED),
             counts=counts,
             namespaces=own,
             coverage=None,

@@ -13,7 +13,7 @@ from chains.index.query.detail.runs import Run, runs_of
 from chains.index.query.overview import unproven_runs
 from chains.index.query.scope import View
 from chains.index.query.state import IndexState, state_of
-from chains.web.files.audits import STATES, AuditResult, Audits, Gap
+from chains.web.files.audits import NOT_COUNTED, STATES, AuditResult, Audits, Gap
 from chains.web.keys import FILES, SOURCE
 from chains.web.pages.page import Crumb, page
 from chains.web.viewer import VIEWER
@@ -88,7 +88,7 @@ def _chosen(audit: AuditResult | None, wanted: str) -> list[Gap]:
     if wanted:
         return [one for one in audit.gaps if one.state == wanted]
     first = {name: place for place, name in enumerate(STATES)}
-    real = (one for one in audit.gaps if one.state not in {"skipped", "open"})
+    real = (one for one in audit.gaps if one.state not in NOT_COUNTED)
     return sorted(real, key=lambda one: (first[one.state], one.namespace, one.name))
 
 
