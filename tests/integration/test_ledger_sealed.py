@@ -72,6 +72,7 @@ def test_a_day_has_a_timestamp_and_a_log_entry_that_verify_and_cannot_be_exchang
         assert begun <= each.signed <= datetime.now(UTC) + timedelta(seconds=2)
     assert [each.signed for each in read(root=False).days] == [None, None]
 
+    assert [each.log_entries for each in state.days] == [1, 1]
     first, second = (writer.log.file(each.day, ".bundle.json") for each in state.days)
     material = "verificationMaterial"
     for name in ("timestampVerificationData", "tlogEntries"):
@@ -81,6 +82,20 @@ def test_a_day_has_a_timestamp_and_a_log_entry_that_verify_and_cannot_be_exchang
         mine[material][name] = other[material][name]
         first.write_bytes(orjson.dumps(mine))
         assert [finding.code for finding in read().problems] == ["signature"], name
+        # what is taken away is found if it is demanded, and cannot be if it is not
+        mine[material].pop(name)
+        first.write_bytes(orjson.dumps(mine))
+        assert read().problems == ()
+        for option in ("--require-log", "--require-timestamp"):
+            words = [
+                "--key",
+                str(tmp_path / "ledger.pub"),
+                "--trusted-root",
+                str(sigstore_services.trusted_root),
+            ]
+            taken = (name == "tlogEntries") == (option == "--require-log")
+            code = chains(["ledger", "verify", str(tmp_path / "ledger"), *words, option])
+            assert (code == 1) == taken, (name, option)
         first.write_bytes(kept)
 
 

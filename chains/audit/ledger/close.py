@@ -6,7 +6,7 @@ the writer. A day is closed after the day before it. A closed day is never close
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -18,13 +18,16 @@ from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import BUNDLE, CHECKPOINT, ENTRIES, OPEN, LogFolder
 from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.replay import ONE_DAY, Position, open_lines, replay_day, resume
-from chains.audit.ledger.statement import DayStatement
+from chains.audit.ledger.statement import DayStatement, Head
 from signers.errors import SignerError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import Envelope
 from signers.sealer import Sealed, Sealer
 from storage.durable import replace_file
 from storage.record import IN_TOTO_PAYLOAD_TYPE
+
+Written = Callable[[date], Head | None]
+"""Returns the head of the log at the end of a day, None if the day has no entry."""
 
 
 def envelope_digest(envelope: Envelope) -> str:
@@ -117,11 +120,18 @@ def close_day(
 
 
 def seal_day(
-    log: LogFolder, day: date, sealer: Sealer, now: datetime, *, transparency: bool = False
+    log: LogFolder,
+    day: date,
+    sealer: Sealer,
+    now: datetime,
+    *,
+    transparency: bool = False,
+    written: Written | None = None,
 ) -> SealedDay:
     """Sign a day that is over, and write nothing yet: the sealer may take its time.
 
-    Raises what :func:`close_day` raises.
+    ``written`` returns the head at the end of the day as its writer knows it: entries that somebody else
+    changed, added or removed meanwhile are not signed. Raises what :func:`close_day` raises.
     """
     _check_open(log, day)
     if day >= now.astimezone(UTC).date():
@@ -131,6 +141,12 @@ def seal_day(
     found = replay_day(log.lines(day), day, position)
     if found.torn:
         raise LedgerError(f"{log.file(day, ENTRIES)}: its last line is not whole")
+    if written is not None and (expected := written(day) or before) != position.head():
+        raise LedgerError(
+            f"{log.file(day, ENTRIES)}: somebody else changed it since it was written: expected "
+            f"{expected.size} entries, root {expected.root}; got {position.head().size} entries, root "
+            f"{position.head().root}: it is not signed; keep a copy of it and tell whoever audits"
+        )
     balance = position.book.balance()
     if not adds_up(balance):
         raise LedgerError(f"{day.isoformat()}: the balance does not add up: {balance}; please report it")

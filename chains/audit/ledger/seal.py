@@ -25,6 +25,10 @@ class Seal:
 
     keyid: str
     moment: datetime | None
+    log_entries: int = 0
+    """How many entries of transparency logs were verified."""
+    timestamps: int = 0
+    """How many RFC 3161 timestamps were verified."""
 
 
 def verify_seal(
@@ -39,6 +43,7 @@ def verify_seal(
     envelope = bundle.envelope
     key, signature = find_signature(envelope, [one.key for one in keys])
     moments: list[datetime] = []
+    logged = stamped = 0
     if trusted_root is not None:
         # these import packages that an installation without the extra keyless does not have
         from signers.sigstore.signed import Signed  # noqa: PLC0415
@@ -55,6 +60,7 @@ def verify_seal(
         signed = Signed(pae(envelope.payload_type, envelope.payload), signature.sig, key, b"", envelope)
         times = verify_timestamps(material, signature.sig, envelope.to_bytes(), trusted_root)
         entries = verify_entries(material, signed, trusted_root)
+        logged, stamped = len(entries), len(times)
         moments = [one.moment for one in times] + [one.time for one in entries if one.time is not None]
         expect_in_force(entries, moments or [now])
     late = next((one for one in moments if one > now + SKEW), None)
@@ -64,4 +70,4 @@ def verify_seal(
     problems = [listed.problem(now, moment) for moment in moments] or [listed.problem(now)]
     if problem := next(filter(None, problems), ""):
         raise VerificationError(f"{key.keyid}: {problem}", "key_unknown")
-    return Seal(key.keyid, min(moments, default=None))
+    return Seal(key.keyid, min(moments, default=None), logged, stamped)

@@ -111,6 +111,8 @@ class LedgerDay:
     """The id of the key that signed the day."""
     signed: datetime | None = None
     """The time of signing according to a timestamp authority of the trusted root, None without one."""
+    log_entries: int = 0
+    """How many entries of transparency logs were verified, 0 without a trusted root."""
     cosigned: Mapping[str, datetime] = field(default_factory=dict)
     """When each of the given witnesses signed the head of the log at the end of the day, by its name."""
 

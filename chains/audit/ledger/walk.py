@@ -54,6 +54,10 @@ class Trusted:
     now: datetime
     root: TrustedRoot | None = None
     witnesses: Sequence[WitnessKey] = ()
+    require_log: bool = False
+    """Whether each day must have an entry of a transparency log of the trusted root."""
+    require_timestamp: bool = False
+    """Whether each day must have an RFC 3161 timestamp of the trusted root."""
 
 
 @dataclass(slots=True)
@@ -258,6 +262,14 @@ def _check_seal(
     except SignerError as error:
         walk.find("signature", day, str(error))
         return None
+    for name, demanded, has in (
+        ("entry of a transparency log", trusted.require_log, seal.log_entries),
+        ("timestamp", trusted.require_timestamp, seal.timestamps),
+    ):
+        if demanded and not has:
+            walk.find(
+                "signature", day, f"it has no {name}, which is demanded: it was taken away, or never made"
+            )
     if seal.keyid in walk.run_signers:
         walk.find(
             "key", day, f"it is signed by {seal.keyid}, which signs runs, too: its own key was expected"
@@ -342,4 +354,5 @@ def _day(
         signer=seal.keyid if seal is not None else "",
         signed=seal.moment if seal is not None else None,
         cosigned=cosigned or {},
+        log_entries=seal.log_entries if seal is not None else 0,
     )

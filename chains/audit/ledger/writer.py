@@ -28,6 +28,7 @@ from chains.audit.ledger.errors import LedgerBusy, LedgerError
 from chains.audit.ledger.folder import ENTRIES, LOCK, ORIGIN, LogFolder
 from chains.audit.ledger.lines import parse_entry, write_entry
 from chains.audit.ledger.replay import ONE_DAY, Position, replay_day, resume
+from chains.audit.ledger.statement import Head
 from chains.config.ledger import is_origin
 from chains.errors import UsageError
 from storage.durable import replace_file, sync_folder
@@ -36,6 +37,8 @@ MOST_DECIDED = 50_000
 """The most decided runs that are remembered, so that what is found again makes no second entry."""
 Standing = Literal["", "open", "pending", "decided"]
 """What a log knows of a run."""
+STOOD_STILL = timedelta(minutes=20)
+"""Two heartbeats: without an entry for longer nobody watched."""
 _SLACK = timedelta(seconds=1)
 """How far the clock may go back without an entry that says so."""
 
@@ -67,6 +70,8 @@ class LogWriter:
         self._day: date | None = None
         self._file = -1
         self._length = 0
+        self._heads: dict[date, Head] = {}
+        """The head at the end of each day that is not closed, as this process wrote or read it."""
         self._is_ready = False
         self._clock_went_back = False
         self._floor: datetime | None = None
@@ -148,6 +153,26 @@ class LogWriter:
     def end_day(self, day: date) -> None:
         """Write no more entries of a day, even if the clock goes back, so that it can be closed."""
         self._floor = datetime.combine(day + ONE_DAY, time(), UTC)
+        for old in [one for one in self._heads if one < day]:
+            del self._heads[old]  # it is closed: days are closed in order
+
+    def head_of(self, day: date) -> Head | None:
+        """Return the head at the end of a day that is not closed, None if the day has no entry.
+
+        It is what this process wrote, or read when it opened the log, and not what is in the file now.
+        """
+        return self._heads.get(day)
+
+    def beat(self) -> list[Entry]:
+        """Return a sign of life to append, after a gap if there was none for longer than two heartbeats.
+
+        That is so if the process or the machine stood still: nobody watched in that time.
+        """
+        alive, last = self.heartbeat(), self._position.last
+        if last is None or alive.at - last <= STOOD_STILL:
+            return [alive]
+        reason = "the process stood still: no entry was written, not even a heartbeat"
+        return [GapEntry(alive.at, last, alive.at, reason), alive]
 
     def heartbeat(self, *, ends: bool = False) -> Heartbeat:
         """Return a sign of life to append."""
@@ -196,6 +221,8 @@ class LogWriter:
             if found.torn:
                 torn += found.torn
                 os.truncate(self.log.file(day, ENTRIES), found.whole)
+            if found.whole:
+                self._heads[day] = position.head()
         self._position, self._is_ready = position, True
         if position.last is not None and self._goes_on and not position.has_ended:
             reason = "the ledger was not written"
@@ -269,6 +296,7 @@ class LogWriter:
             os.ftruncate(self._file, self._length)
             raise
         self._length += len(data)
+        self._heads[day] = self._position.head()
 
     def _begin_day(self, day: date) -> None:
         self._close_file()

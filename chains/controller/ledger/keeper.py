@@ -16,7 +16,7 @@ import orjson
 
 from chains.assembly.ledger import LedgerParts
 from chains.audit.exemptions import changes, entries_of
-from chains.audit.ledger.close import SealedDay, due_days, seal_day
+from chains.audit.ledger.close import SealedDay, Written, due_days, seal_day
 from chains.audit.ledger.entries import Configured, Entry, Exemption, Keys, fit
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import STORED, LogFolder
@@ -189,7 +189,7 @@ class Keeper:
         for day in await asyncio.to_thread(lambda: list(due_days(log, today))):
             # in the thread that writes: afterwards nothing is written to that day any more
             await self._recorder.settle(partial(writer.end_day, day))
-            made = await asyncio.to_thread(_seal, log, day, parts, self._clock())
+            made = await asyncio.to_thread(_seal, log, day, parts, self._clock(), writer.head_of)
             # in the thread that writes, too: it is the one that gives the log up when the share is lost
             await self._recorder.settle(partial(self._write, share, writer, made))
             statement = made.statement
@@ -300,8 +300,10 @@ async def _raise(error: LedgerError) -> None:
     raise error
 
 
-def _seal(log: LogFolder, day: date, parts: LedgerParts, at: datetime) -> SealedDay:
-    return seal_day(log, day, parts.sealer, at, transparency=parts.settings.transparency)
+def _seal(
+    log: LogFolder, day: date, parts: LedgerParts, at: datetime, written: Written | None = None
+) -> SealedDay:
+    return seal_day(log, day, parts.sealer, at, transparency=parts.settings.transparency, written=written)
 
 
 def _not_stored(log: LogFolder) -> list[date]:

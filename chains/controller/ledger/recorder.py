@@ -190,7 +190,7 @@ class Recorder:
                     if share not in self._writers:
                         self._append(share, ())
                     if time.monotonic() >= self._beaten[share] + _BEAT:
-                        self._append(share, (self._writers[share].heartbeat(),))
+                        self._append(share, self._writers[share].beat())
                         self._beaten[share] = time.monotonic()
                     if share == RECORDS_SHARE and self._place is not None:
                         take_records(self._place.folder, partial(self._append, share))

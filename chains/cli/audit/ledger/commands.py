@@ -33,6 +33,24 @@ def _root() -> Option:
     )
 
 
+def _required() -> list[Option]:
+    each = "every closed day must have"
+    return [
+        Option(
+            "--require-log",
+            f"{each} an entry of a transparency log",
+            twin="CHAINS_LEDGER_REQUIRE_LOG",
+            flag=True,
+        ),
+        Option(
+            "--require-timestamp",
+            f"{each} an RFC 3161 timestamp",
+            twin="CHAINS_LEDGER_REQUIRE_TIMESTAMP",
+            flag=True,
+        ),
+    ]
+
+
 def _witness() -> Option:
     return Option(
         "--witness",
@@ -54,6 +72,7 @@ ledger = Group(
                 Argument("ledger", "the folder of a ledger, or a proof", "LEDGER|PROOF", type=FILE),
                 _key(),
                 _root(),
+                *_required(),
                 Option(
                     "--against",
                     "another copy of the ledger, an older checkpoint, or a store; may be repeated",

@@ -25,7 +25,12 @@ def trusted_of(options: Options) -> Trusted:
         witnesses = [WitnessKey.parse(text) for text in getattr(options, "witness", ())]
     except FormatError as error:
         raise UsageError(f"--witness: {error}") from error
-    return Trusted(keys, datetime.now(UTC), root, witnesses)
+    logged, stamped = (bool(getattr(options, name, False)) for name in ("require_log", "require_timestamp"))
+    if root is None and (logged or stamped):
+        raise UsageError(
+            "--require-log and --require-timestamp need --trusted-root FILE, which says whose entries count"
+        )
+    return Trusted(keys, datetime.now(UTC), root, witnesses, logged, stamped)
 
 
 def day_of(text: str, option: str) -> date:

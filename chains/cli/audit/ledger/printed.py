@@ -106,6 +106,7 @@ def _day_of(day: LedgerDay) -> dict[str, Any]:
         "pendingAfter": day.pending,
         "signer": day.signer,
         "signed": rfc3339(day.signed) if day.signed is not None else None,
+        "logEntries": day.log_entries,
         "cosigned": cosigned_of(day.cosigned),
     }
 

@@ -33,6 +33,8 @@ TABLE: list[tuple[int, tuple[str, ...], str]] = [
     (2, ("ledger", "verify", "ledger", "--key", "nowhere.pub"), "check the path"),
     (2, ("ledger", "verify", "ledger", "--key", "text"), "convert a DER key"),
     (2, (*VERIFY, "--trusted-root", "nowhere"), "nowhere"),
+    (2, (*VERIFY, "--require-log"), "need --trusted-root FILE"),
+    (2, (*VERIFY, "--require-timestamp"), "need --trusted-root FILE"),
     (2, (*VERIFY, "--until", "soon"), "expected a UTC day"),
     (2, (*VERIFY, "--witness", "x"), "expected NAME+ID+KEY"),
     (2, (*VERIFY, "--cosigned", "some"), "expected a whole number"),
