@@ -39,6 +39,8 @@ ENTRIES, OPEN, BUNDLE, CHECKPOINT, STORED, COSIGNED = (
 ORIGIN, LOCK = "origin", "lock"
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)\.(jsonl|bundle\.json)", re.ASCII)
 _MOST_LOGS = 1000
+_SHORT_LINES = 4096
+"""Bytes at the end of a file that have its last line, if lines are as long as most are."""
 _LONGEST = timedelta(days=36_600)
 
 
@@ -102,8 +104,11 @@ class LogFolder:
         try:
             with open_file(path) as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - 2 * LONGEST_LINE))
-                whole, line_break, _ = file.read().rpartition(b"\n")
+                for length in (_SHORT_LINES, 2 * LONGEST_LINE):
+                    file.seek(max(0, size - length))
+                    whole, line_break, _ = file.read().rpartition(b"\n")
+                    if b"\n" in whole:
+                        break
         except FileNotFoundError:
             return b""
         except OSError as error:

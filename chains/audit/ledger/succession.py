@@ -69,15 +69,22 @@ def log_of(folder: Path, share: int, shares: int) -> ShareLog:
     raise LedgerError(f"{folder}: share {share} of {shares} has more than {_MOST_TIMES} logs that have ended")
 
 
-def predecessors(folder: Path, own: LogFolder) -> list[LogFolder]:
-    """Return the logs that ended and name this one as successor, which does not name them yet."""
-    name, named = own.origin(), {entry.log for entry in _links_of(own)}
+def predecessors(folder: Path, own: LogFolder, known: set[str] | None = None) -> list[LogFolder]:
+    """Return the logs that ended and name this one as successor, which does not name them yet.
+
+    ``known`` has the origins of those that it names, as far as the caller knows, and gets further ones: the
+    whole log is read only if another one ended.
+    """
+    name, known = own.origin(), set() if known is None else known
     found = []
     for log in _logs(folder):
-        end = end_of(log) if log.path != own.path else None
-        if end is not None and name in end.successors and log.origin() not in named:
-            found.append(log)
-    return found
+        if log.path != own.path and (origin := log.origin()) not in known:
+            end = end_of(log)
+            if end is not None and name in end.successors:
+                found.append((origin, log))
+    if found:
+        known.update(entry.log for entry in _links_of(own))
+    return [log for origin, log in found if origin not in known]
 
 
 def take_over(writer: LogWriter, ended: Sequence[LogFolder], share_of: ShareOf) -> None:

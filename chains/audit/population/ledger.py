@@ -113,7 +113,7 @@ def _sighting(run: LedgerRun, *, is_signed: bool) -> Sighting:
 
 
 def _is_before(at: datetime | None, end: datetime | None) -> bool:
-    return at is not None and end is not None and at <= end
+    return at is not None and end is not None and at < end
 
 
 def _text(at: datetime | None) -> str:

@@ -73,6 +73,8 @@ class Keeper:
         self._exempt: list[Exemption] = []
         """The exemptions that were noted."""
         self._wake = asyncio.Event()
+        self._linked: dict[Path, set[str]] = {}
+        """The logs for which each log goes on, as far as they were looked at."""
         self._clients: Sequence[WitnessClient] = ()
         self._ask_at: dict[tuple[Path, str], float] = {}
         self.forks: set[tuple[Path, str]] = set()
@@ -201,7 +203,8 @@ class Keeper:
     async def _take_over(self, writer: LogWriter) -> None:
         """Let a log go on for those that ended and name it."""
         folder = writer.log.path.parent
-        ended = await asyncio.to_thread(predecessors, folder, writer.log)
+        known = self._linked.setdefault(writer.log.path, set())
+        ended = await asyncio.to_thread(predecessors, folder, writer.log, known)
         if ended:
             await self._recorder.settle(partial(take_over, writer, ended, share_of_uid))
 

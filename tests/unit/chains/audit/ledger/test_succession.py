@@ -19,7 +19,7 @@ from chains.audit.ledger.folder import LogFolder, find_logs
 from chains.audit.ledger.lines import write_entry
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.replay import ONE_DAY
-from chains.audit.ledger.succession import log_of, parse_name
+from chains.audit.ledger.succession import log_of, parse_name, predecessors
 from chains.audit.ledger.writer import LogWriter
 from chains.audit.population.known import Population
 from chains.audit.population.ledger import add_ledger
@@ -306,6 +306,34 @@ def test_entries_of_succession_are_canonical():
         b'{"at":"2025-12-31T00:00:00.000000Z","kind":"succeeds","log":"chains.example.com/prod/share-0-of-2",'
         b'"root":"' + b"ab" * 32 + b'","size":7}'
     )
+
+
+@pytest.mark.parametrize("long", [0, 5000, 60_000])
+@pytest.mark.parametrize("torn", [b"", b'{"at":"2025'])
+def test_the_last_whole_line_is_read_however_long_it_is(tmp_path, long, torn):
+    log, day = LogFolder(tmp_path), datetime(2025, 11, 26, tzinfo=UTC).date()
+    assert log.last_line(day) == b""
+    for lines in (
+        [b"x" * (long + 1)],
+        [b"first", b"y" * (long + 1)],
+        [b"z" * 64_000, b"second", b"y" * (long + 1)],
+    ):
+        log.file(day, ".jsonl").write_bytes(b"".join(line + b"\n" for line in lines) + torn)
+        assert log.last_line(day) == lines[-1]
+    log.file(day, ".jsonl").write_bytes(torn)
+    assert log.last_line(day) == b""
+
+
+def test_a_log_is_read_again_only_if_another_one_ended(tmp_path, monkeypatch):
+    shared = begun(tmp_path)
+    shared.begin(3)
+    shared.look()
+    known = set()
+    assert predecessors(shared.folder, shared.writers[1].log, known) == []
+    assert known == {f"{NAME}/share-0-of-2", f"{NAME}/share-1-of-2"}
+    monkeypatch.setattr(LogFolder, "whole_lines", lambda *_: pytest.fail("the log was read"))
+    assert predecessors(shared.folder, shared.writers[1].log, known) == []
+    shared.stop()
 
 
 def test_a_folder_that_is_no_log_ends_nothing(tmp_path):
