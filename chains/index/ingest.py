@@ -17,6 +17,7 @@ from chains.index.reading import Entry, Place, Reader, Trust, Unindexable, place
 from chains.index.target import Target
 from chains.index.upkeep.gone import GonePlace, Seen
 from chains.index.upkeep.renewal import look_up, renew, repository_of
+from chains.index.upkeep.shard import Shard
 from chains.index.writer import Progress, Unread, Writer
 from chains.verify.search import Query
 from storage.base import Store
@@ -27,6 +28,7 @@ from storage.redacted_url import without_credentials
 
 MOST_PIECES = 4000
 """Pieces of evidence in one transaction."""
+ALL = Shard()
 MOST_BYTES = 32 * 1024 * 1024
 """Bytes of evidence in one transaction, about."""
 
@@ -62,12 +64,13 @@ class _Batch:
     skipped: list[Unread] = field(default_factory=list)
     size: int = 0
 
-    def add(self, part: Part) -> bool:
-        """Add a part, and return whether something in it was not read."""
+    def add(self, part: Part, shard: Shard) -> bool:
+        """Add what belongs to the shard of a part, and return whether something in it was not read."""
         found = part.findings
-        self.pieces += [(one, found.snapshot) for one in found.evidence]
-        self.size += sum(len(one.data) for one in found.evidence) + len(found.snapshot)
-        missed = [one for one in found.skipped if one.kind is SkipKind.UNREADABLE]
+        evidence = [one for one in found.evidence if shard.has(one.location)]
+        self.pieces += [(one, found.snapshot) for one in evidence]
+        self.size += sum(len(one.data) for one in evidence) + len(found.snapshot)
+        missed = [one for one in found.skipped if one.kind is SkipKind.UNREADABLE and shard.has(one.location)]
         self.skipped += [Unread(one.location, one.digest, one.reason) for one in missed]
         return bool(missed)
 
@@ -81,10 +84,15 @@ Source = Store
 
 
 async def ingest(
-    stores: Sequence[Source], target: Target, trust: Trust, now: datetime, advance: Advance
+    stores: Sequence[Source],
+    target: Target,
+    trust: Trust,
+    now: datetime,
+    advance: Advance,
+    shard: Shard = ALL,
 ) -> Ingested:
-    """Read all of the stores, one after the other. Raises :class:`IndexUnavailable`."""
-    work = _Work(stores, target, trust, now)
+    """Read all of the stores, or a part of each, one after the other. Raises :class:`IndexUnavailable`."""
+    work = _Work(stores, target, trust, now, shard)
     for store in stores:
         if store.unseen:
             work.ingested.notes.append(f"{store.url} {store.unseen}")
@@ -143,8 +151,15 @@ async def feed(
 class _Work:
     """What the readings of several stores share."""
 
-    def __init__(self, stores: Sequence[Source], target: Target, trust: Trust, now: datetime) -> None:
-        self.target, self.now, self._trust = target, now, trust
+    def __init__(
+        self,
+        stores: Sequence[Source],
+        target: Target,
+        trust: Trust,
+        now: datetime,
+        shard: Shard = ALL,
+    ) -> None:
+        self.target, self.now, self.shard, self._trust = target, now, shard, trust
         self._stores = stores
         self.checked = int(now.timestamp())
         self.ingested = Ingested()
@@ -248,6 +263,8 @@ class _Scan:
         self._total = self._read = 0
 
     def _is_known(self, location: str) -> bool:
+        if not self._work.shard.has(location):
+            return True  # another process reads it
         is_whole = self._is_whole(location)
         if is_whole:
             self._seen.whole(location)
@@ -263,7 +280,7 @@ class _Scan:
         batch = _Batch()
         try:
             async for part in self._store.scan_new(self._is_known):
-                is_bad = batch.add(part)
+                is_bad = batch.add(part, self._work.shard)
                 self._total, self._read = part.total, self._read + 1
                 advance(self._store.url, part.total, is_bad)
                 if batch.is_full:
@@ -274,13 +291,15 @@ class _Scan:
             await self._flush(batch)
             raise
         await self._flush(batch, is_last=True)
-        if self._work.last and not self._store.unseen:
+        # who read a part alone does not know what is gone
+        if self._work.last and not self._store.unseen and self._work.shard.is_all:
             found = self._target.write(lambda writer: writer.gone(self._number, self._seen, self._was_unread))
             self._work.gone += found
 
     async def _flush(self, batch: _Batch, *, is_last: bool = False) -> None:
         ingested, checked = self._ingested, self._work.checked
-        far = Progress(self._total, self._read, checked if is_last else None)
+        is_end = is_last and self._work.shard.is_all  # several parts end together
+        far = Progress(self._total, self._read, checked if is_end else None)
         entries, unread, n_known = await asyncio.to_thread(self._entries, batch)
         await self._work.judge(entries)
         new = await asyncio.to_thread(

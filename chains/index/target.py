@@ -141,12 +141,12 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
         target = Target(place, place, BESIDE, is_build=True)
         with _closed(target):
             with translated(place):
-                _prepare_schema(target, trust)
+                prepare_schema(target, trust)
             yield target
             if target.is_complete:
                 with translated(place):
-                    _finish(target)
-                    _replace_schema(target.connection())
+                    finish(target)
+                    replace_schema(target.connection())
         return
     _refuse_other_file(place)
     with locked_file(place):
@@ -159,7 +159,7 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
             if not target.is_complete:
                 return
             with translated(place):
-                _finish(target)
+                finish(target)
                 target.connection().connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
             target.close()
             packed = Path(place.path + _PACKED)
@@ -212,12 +212,7 @@ def updating(place: Place, trust: Trust) -> Iterator[Target]:
     built with other trust.
     """
     with reading(place) as connection:
-        found = _told(connection)
-    if found != _written(trust.told):
-        raise UsageError(
-            f"the index {place} was built with other keys or demands, and its verdicts are theirs: "
-            f"build it anew with `{place.build_command}`"
-        )
+        refuse_other_trust(place, connection, trust)
     target = Target(place, place, LIVE, is_build=False)
     if place.is_postgres:
         with _closed(target):
@@ -225,6 +220,15 @@ def updating(place: Place, trust: Trust) -> Iterator[Target]:
         return
     with locked_file(place), _closed(target):
         yield target
+
+
+def refuse_other_trust(place: Place, connection: Connection, trust: Trust) -> None:
+    """Raise :class:`UsageError` if an index was built with other trust."""
+    if _told(connection) != _written(trust.told):
+        raise UsageError(
+            f"the index {place} was built with other keys or demands, and its verdicts are theirs: "
+            f"build it anew with `{place.build_command}`"
+        )
 
 
 @contextmanager
@@ -263,7 +267,8 @@ def _prepare_file(target: Target, beside: Place, trust: Trust) -> None:
     _create(target.connection(), trust)
 
 
-def _prepare_schema(target: Target, trust: Trust) -> None:
+def prepare_schema(target: Target, trust: Trust) -> None:
+    """Make the schema of a new index, or go on with one that was begun with the same trust."""
     connection = target.connection()
     with connection.begin():
         connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {BESIDE}")
@@ -302,7 +307,8 @@ def _create(connection: Connection, trust: Trust) -> None:
         connection.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
 
 
-def _finish(target: Target) -> None:
+def finish(target: Target) -> None:
+    """Fill the tables and make the indexes that a build makes at its end."""
     connection = target.connection()
     with connection.begin():
         for table, fill in FILLS.items():
@@ -316,7 +322,8 @@ def _finish(target: Target) -> None:
         connection.exec_driver_sql("ANALYZE")
 
 
-def _replace_schema(connection: Connection) -> None:
+def replace_schema(connection: Connection) -> None:
+    """Put the new index in the place of the old one."""
     with connection.begin():
         connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {LIVE} CASCADE")
         connection.exec_driver_sql(f"ALTER SCHEMA {BESIDE} RENAME TO {LIVE}")

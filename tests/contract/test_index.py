@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +24,13 @@ from chains.index import target as targets
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.ingest import Ingested, ingest
 from chains.index.query.answer import ask
 from chains.index.query.parse import parse
 from chains.index.query.relatives import collect_relatives
 from chains.index.reading import Trust
+from chains.index.sharing import sharing
+from chains.index.upkeep.shard import Shard
 from chains.lineage.ancestry import Ancestry, ancestry
 from chains.lineage.family_tree import to_json as as_json
 from chains.lineage.signing import Trust as Judged
@@ -41,6 +46,7 @@ from tests.unit.chains.index.made import (
     NOW,
     UID,
     VSA,
+    Held,
     Signer,
     built,
     bundle,
@@ -896,3 +902,76 @@ def test_a_store_says_neither_namespace_nor_name_of_a_run_that_has_no_report(pla
         (Verdict.FAILED, None),
     }
     assert {one["namespace"] for one in rows(place, "day")} == {0}
+
+
+def _shared(place: Place, shard: Shard, *sources: Held, is_build: bool) -> Ingested:
+    async def work() -> Ingested:
+        with sharing(place, TRUST, shard, is_build=is_build) as target:
+            return await ingest(sources, target, TRUST, NOW, lambda *_: None, shard)
+
+    return asyncio.run(work())
+
+
+def _in_parts(place: Place, *sources: Held, is_build: bool, total: int = 3) -> list[Ingested]:
+    """Write an index by several parts at the same time."""
+    with ThreadPoolExecutor(total) as threads:
+        begun = [
+            threads.submit(_shared, place, Shard(number, total), *sources, is_build=is_build)
+            for number in range(total)
+        ]
+        return [one.result() for one in begun]
+
+
+@pytest.mark.parametrize("version", POSTGRES)
+def test_parts_that_are_read_side_by_side_make_the_index_that_one_process_makes(
+    version: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    place, fresh = database(request, version)[1], file_at(tmp_path / "fresh.db")
+    made = [OWN.envelope(one) for number in range(1, 13) for one in (provenance(number), report(number))]
+    made += [STRANGER.envelope(report(number)) for number in range(1, 4)]
+    first, second = Held(*map(dsse, made), url="held:1"), Held(*map(bundle, made[::2]), url="held:2")
+    first.skipped = [Skipped(f"no evidence {number}", "", "odd") for number in range(5)]
+    ingested = _in_parts(place, first, second, is_build=True)
+    # each piece was verified by one part alone
+    assert sum(one.pieces for one in ingested) == len(first.held) + len(second.held)
+    assert all(one.pieces for one in ingested)
+    assert sum(one.unread for one in ingested) == 5
+    built(fresh, TRUST, first, second)
+    assert _without_times(place) == _without_times(fresh)
+    assert [one["read"] for one in rows(place, "store")] == [one["parts"] for one in rows(place, "store")]
+    assert all(one["updated"] for one in rows(place, "store"))
+    # an update in parts
+    more = [OWN.envelope(one) for number in range(13, 19) for one in (provenance(number), report(number))]
+    first.held += map(dsse, more)
+    second.held += map(bundle, more)
+    new = _in_parts(place, first, second, is_build=False)
+    assert sum(one.new.total() for one in new) == len(more)
+    built(fresh, TRUST, first, second)
+    assert _without_times(place) == _without_times(fresh)
+    # a part that is read again, after the others have ended, changes nothing
+    assert _shared(place, Shard(1, 3), first, second, is_build=False).new == {}
+    assert _without_times(place) == _without_times(fresh)
+
+
+@pytest.mark.parametrize("version", POSTGRES[-1:])
+def test_while_one_part_has_failed_the_old_index_stays(version: str, request: pytest.FixtureRequest) -> None:
+    place = database(request, version)[1]
+    old, store = Held(dsse(OWN.envelope(report(1)))), Held(*two_runs())
+    built(place, TRUST, old)
+    for number in (0, 2):
+        _shared(place, Shard(number, 3), store, is_build=True)
+    assert len(rows(place, "attestation")) == 1
+    _shared(place, Shard(1, 3), store, is_build=True)
+    assert len(rows(place, "attestation")) == 4
+
+
+def test_an_index_in_a_file_has_no_parts(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="which need PostgreSQL"),
+        sharing(file_at(tmp_path / "index.db"), TRUST, Shard(0, 2), is_build=True),
+    ):
+        pass
+
+
+def _without_times(place: Place) -> dict[str, object]:
+    return {name: found for name, found in content(place).items() if name not in {"store", "unread", "meta"}}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ from chains.cli.trust import OPTIONS, trust_own_key
 from chains.errors import UsageError
 from chains.index.codes import Verdict, word
 from chains.index.database import DEFAULT, Place, place_of
+from chains.index.upkeep.shard import Shard
 from chains.loop import carry_out
 from chains.terminal import say, write_json, write_line, write_text
 from chains.text import count, rfc3339
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 _EXPORT = "export:"
 _MIB = 1024 * 1024
+_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 
 
 def _build(options: Options) -> int:
@@ -56,7 +60,7 @@ def _build(options: Options) -> int:
         given["key"] = [str(Path(trust_own_key()).absolute())]
     from chains.index.target import building  # noqa: PLC0415 - imports SQLAlchemy, which is slow
 
-    return _carry_out(options, building, place, given, urls)
+    return _carry_out(options, _opened(options, building, is_build=True), place, given, urls)
 
 
 def _update(options: Options) -> int:
@@ -69,7 +73,26 @@ def _update(options: Options) -> int:
         if given.get("policy") is None:
             raise UsageError(f"the index {place} was built without policies: build it anew with --policy")
         given = given | {"policy": str(Path(options.policy).absolute())}
-    return _carry_out(options, updating, place, given, list(dict.fromkeys(options.store)) or known)
+    urls = list(dict.fromkeys(options.store)) or known
+    return _carry_out(options, _opened(options, updating, is_build=False), place, given, urls)
+
+
+def _opened(options: Options, alone: Any, *, is_build: bool) -> Any:
+    """Return what opens the index: for this process alone, or for the part that it reads."""
+    from chains.index.sharing import sharing  # noqa: PLC0415 - imports SQLAlchemy, which is slow
+
+    shard = _shard(options.shard)
+    return alone if shard.is_all else partial(sharing, shard=shard, is_build=is_build)
+
+
+def _shard(text: str) -> Shard:
+    """Return the part that ``NUMBER/TOTAL`` names. Raises :class:`UsageError`."""
+    if not text:
+        return Shard()
+    found = _SHARD.fullmatch(text)
+    if found is None or not int(found[1]) < int(found[2]):
+        raise UsageError(f"--shard {text[:40]!r}: expected NUMBER/TOTAL, from 0/TOTAL on, such as 0/4")
+    return Shard(int(found[1]), int(found[2]))
 
 
 def _carry_out(options: Options, opened: Any, place: Place, given: dict[str, Any], urls: list[str]) -> int:
@@ -87,7 +110,7 @@ def _carry_out(options: Options, opened: Any, place: Place, given: dict[str, Any
         async with AsyncExitStack() as stack:
             sources = [await _source(url, settings, stack) for url in urls]
             with opened(place, trust) as target:
-                ingested = await ingest(sources, target, trust, now, bars.advance)
+                ingested = await ingest(sources, target, trust, now, bars.advance, _shard(options.shard))
                 bars.close()
                 if ingested.failed:
                     target.keep_old()
@@ -229,6 +252,11 @@ def _index() -> Option:
     return Option("--index", text, default=DEFAULT, metavar="FILE|URL", twin="CHAINS_INDEX")
 
 
+def _part() -> Option:
+    text = "read one of so many parts alone, into PostgreSQL; the first is 0/TOTAL"
+    return Option("--shard", text, twin="CHAINS_INDEX_SHARD", metavar="NUMBER/TOTAL")
+
+
 _CONFIG = "a chains-config, for its registry settings"
 index = Group(
     "index",
@@ -241,6 +269,7 @@ index = Group(
                 store("index this store, or export:FOLDER that chains export wrote"),
                 *trust_options(),
                 policy_option("index by these policies: the verdict is that of verify --policy"),
+                _part(),
                 config(_CONFIG),
                 output(),
             ],
@@ -253,6 +282,7 @@ index = Group(
                 _index(),
                 store("add this store, or export:FOLDER (default: those that were indexed before)"),
                 policy_option("where the policies of the build are now"),
+                _part(),
                 config(_CONFIG),
                 output(),
             ],
