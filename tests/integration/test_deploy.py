@@ -812,6 +812,25 @@ def test_the_api_server_takes_every_manifest_of_an_overlay_and_its_pod(
     api_server.request("POST", path, pod)
 
 
+@pytest.mark.parametrize("name", ["audit", "audit/scheduled", "index", "index/build"])
+def test_the_api_server_takes_every_job_and_its_pod_where_security_is_restricted(
+    name: str, api_server: ApiServer, base: list[Json]
+) -> None:
+    for manifest in build(DEPLOY / name):
+        query = "?fieldManager=test&force=true&fieldValidation=Strict&dryRun=All"
+        taken = api_server.request(
+            "PATCH", path_of(api_server, manifest) + query, manifest, kind="application/apply-patch+yaml"
+        )
+        assert taken["metadata"]["name"] == manifest["metadata"]["name"]
+        job = manifest["spec"]
+        if manifest["kind"] == "CronJob":
+            job = job["jobTemplate"]["spec"]
+        pod = {"apiVersion": "v1", "kind": "Pod", **job["template"]}
+        pod["metadata"] = {**pod["metadata"], "name": "probe"}
+        path = f"/api/v1/namespaces/{SYSTEM}/pods?dryRun=All&fieldValidation=Strict"
+        api_server.request("POST", path, pod)
+
+
 def test_the_api_server_takes_the_evidence_browser_and_its_pod_where_security_is_restricted(
     api_server: ApiServer,
 ) -> None:

@@ -26,7 +26,9 @@ from chains.attest.stores import Entry
 from chains.audit.findings import Audit, State, Why
 from chains.audit.findings import Judged as Audited
 from chains.audit.metrics import to_metrics
+from chains.cli.audit.audit import audit
 from chains.cli.audit.reverify import reverify_command
+from chains.cli.index.index import index
 from chains.cli.main import run as chains
 from chains.cluster.leases import NAME
 from chains.config.parse import is_keyless, lint_config, lint_file, parse_config
@@ -115,7 +117,10 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "admission/certificates",
         "admission/webhooks",
         "audit",
+        "audit/scheduled",
         "base",
+        "index",
+        "index/build",
         "overlays/admission-monitoring",
         "overlays/admission-pull-secrets",
         "overlays/admission-recheck",
@@ -215,6 +220,53 @@ def test_each_part_of_a_reverification_is_done_once_by_a_pod_without_rights() ->
     (part,) = (one for one in container["env"] if one["name"] == "PART")
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     assert part["valueFrom"]["fieldRef"]["fieldPath"] == index
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "group", "command"),
+    [
+        ("index/build", "Job", "index", "build"),
+        ("index", "CronJob", "index", "update"),
+        ("audit/scheduled", "CronJob", "audit", ""),
+    ],
+)
+def test_what_runs_on_a_schedule_or_in_parts_is_a_command_in_a_pod_without_rights(
+    folder: str, kind: str, group: str, command: str
+) -> None:
+    job = manifest(kind, folder=folder)["spec"]
+    if kind == "CronJob":
+        assert job["concurrencyPolicy"] == "Forbid"
+        job = job["jobTemplate"]["spec"]
+        assert job["backoffLimit"] == 0
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    ours = manifest("StatefulSet")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == ours["securityContext"]
+    assert container["securityContext"] == ours["containers"][0]["securityContext"]
+    assert container["image"] == ours["containers"][0]["image"]
+    assert pod["automountServiceAccountToken"] is False
+    assert [one["name"] for one in container["volumeMounts"] if not one.get("readOnly")] == ["tmp"]
+    words = container["args"]
+    assert words[: 1 + bool(command)] == [group, *filter(None, [command])]
+    found = index.commands[command] if command else audit
+    options = {word.partition("=")[0] for word in words[1 + bool(command) :]}
+    assert options <= {name for one in found.params for name in one.opts}
+
+
+def test_every_part_of_a_build_runs_at_once_and_none_may_fail() -> None:
+    job = manifest("Job", folder="index/build")["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    total = job["completions"]
+    # the last part to end finishes the index, so that all of them have to run and to succeed
+    assert (job["completionMode"], job["parallelism"], job["maxFailedIndexes"]) == ("Indexed", total, 0)
+    assert f"--shard=$(PART)/{total}" in container["args"]
+    (part,) = (one for one in container["env"] if one["name"] == "PART")
+    named = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    assert part["valueFrom"]["fieldRef"]["fieldPath"] == named
+    update = manifest("CronJob", folder="index")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    database = manifest("ConfigMap", "chains-config", folder="overlays/index")["data"]["index.url"]
+    for each in (container, update["containers"][0]):
+        assert f"--index={database}" in each["args"]
 
 
 def test_the_pod_of_admission_is_restricted_as_that_of_the_controller() -> None:
