@@ -141,15 +141,20 @@ def _consistency(log: LogFolder, tree: Tree, older: bytes) -> dict[str, object]:
     try:
         checkpoint = Checkpoint.from_note(older.decode())
     except (VerificationError, UnicodeDecodeError) as error:
-        raise LedgerError(f"the older checkpoint is not a signed note: {error}") from error
+        raise LedgerError(
+            f"the older checkpoint is not a signed note: {error}; name a .checkpoint file of the ledger"
+        ) from error
     origin = log.origin()
     if checkpoint.origin != origin or checkpoint.size > tree.size:
         raise LedgerError(
             f"the older checkpoint is of {checkpoint.origin[:80]!r} with {checkpoint.size} entries, "
-            f"the closed days of {origin} have {tree.size}"
+            f"the closed days of {origin} have {tree.size}: name one of this log"
         )
     if tree.root(checkpoint.size) != checkpoint.root_hash:
-        raise LedgerError(f"fork: the first {checkpoint.size} entries are not those of the older checkpoint")
+        raise LedgerError(
+            f"fork: the first {checkpoint.size} entries are not those of the older checkpoint: "
+            "keep both, and compare this ledger with another copy (chains ledger verify --against)"
+        )
     return {"checkpoint": older.decode(), "hashes": _encoded(tree.consistency(checkpoint.size))}
 
 

@@ -32,6 +32,9 @@ def read_exports(paths: Iterable[str], population: Population) -> Source:
     return source
 
 
+_EXPORT = "export the runs again: kubectl get taskruns,pipelineruns -A -o json"
+
+
 def _files(name: str, source: Source) -> list[str]:
     """Return the files of a folder, or the path itself, so that one file at a time is in memory."""
     path = Path(name)
@@ -39,16 +42,16 @@ def _files(name: str, source: Source) -> list[str]:
         return [name]
 
     def unreadable(error: OSError) -> None:
-        source.problems.append(f"{error.filename}: {error.strerror}")
+        source.problems.append(f"{error.filename}: {error.strerror}; let this user read it")
 
     found = files_below(path, _SUFFIXES, unreadable, skip_hidden=True)
     if not found:
-        source.problems.append(f"{name}: the folder has no {', '.join(_SUFFIXES)} files")
+        source.problems.append(f"{name}: the folder has no {', '.join(_SUFFIXES)} files; {_EXPORT}")
     return [str(file) for file in found]
 
 
 def _add(intake: Intake, source: Source, population: Population) -> None:
-    source.problems += [problem for _, problem in intake.problems]
+    source.problems += [f"{problem}; {_EXPORT}" for _, problem in intake.problems]
     for key, data in intake.runs.items():
         seen = sighting_of(intake.load(key), data)
         if seen is not None:

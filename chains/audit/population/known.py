@@ -253,7 +253,10 @@ class Population:
         """
         number = self.sources.index(source)
         if not seen.uid:
-            source.problems.append(f"{seen.label} has no UID, so no evidence can be proven to be about it")
+            source.problems.append(
+                f"{seen.label} has no UID, so no evidence can be proven to be about it; export it "
+                "with its metadata"
+            )
             return
         run = self._runs.get(seen.uid)
         if run is None:

@@ -169,7 +169,7 @@ def _add_record(record: Json, where: str, source: Source, population: Population
     try:
         raw = lean_json.loads(b64decode(text_at(record, "data", "value"), validate=True))
     except (ValueError, binascii.Error) as error:
-        _problem(source, f"{where}: {name}: its run cannot be read: {error}")
+        _problem(source, f"{where}: {name}: its run cannot be read: {error}; export it again")
         return
     raw = {"apiVersion": text_at(record, "data", "type").rpartition(".")[0], "kind": kind, **mapping_at(raw)}
     seen = sighting_of(raw)

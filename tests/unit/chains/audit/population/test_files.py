@@ -66,6 +66,9 @@ def test_exports_are_read_as_the_command_line_reads_them(tmp_path: Path) -> None
         assert (source.since, source.until) == (time_of(3), time_of(2, 9))
         assert len(source.problems) == 1
         assert "broken.json" in source.problems[0]
+        assert source.problems[0].endswith(
+            "export the runs again: kubectl get taskruns,pipelineruns -A -o json"
+        )
         run = population.get(uid_of(1))
         assert run is not None
         assert population.whole(run) == task_run(1)
