@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -29,6 +29,23 @@ class Seal:
     """How many entries of transparency logs were verified."""
     timestamps: int = 0
     """How many RFC 3161 timestamps were verified."""
+
+    def lacks(self, *, log: bool, timestamp: bool) -> Iterator[str]:
+        """Yield what is demanded of the signature and not there, in words."""
+        for name, is_demanded, has in (
+            ("entry of a transparency log", log, self.log_entries),
+            ("timestamp", timestamp, self.timestamps),
+        ):
+            if is_demanded and not has:
+                yield f"it has no {name}, which is demanded: it was taken away, or never made"
+
+    def too_early(self, end: datetime, closed: datetime) -> str:
+        """Return why its verified time is before the end of the day or its closing; empty if it is not."""
+        if self.moment is not None and self.moment < end - SKEW:
+            return f"it was signed at {self.moment.isoformat()}, before it was over"
+        if self.moment is not None and self.moment < closed - SKEW:
+            return f"it was signed at {self.moment.isoformat()}, but closed at {closed.isoformat()}"
+        return ""
 
 
 def verify_seal(

@@ -262,25 +262,14 @@ def _check_seal(
     except SignerError as error:
         walk.find("signature", day, str(error))
         return None
-    for name, demanded, has in (
-        ("entry of a transparency log", trusted.require_log, seal.log_entries),
-        ("timestamp", trusted.require_timestamp, seal.timestamps),
-    ):
-        if demanded and not has:
-            walk.find(
-                "signature", day, f"it has no {name}, which is demanded: it was taken away, or never made"
-            )
+    for lacking in seal.lacks(log=trusted.require_log, timestamp=trusted.require_timestamp):
+        walk.find("signature", day, lacking)
     if seal.keyid in walk.run_signers:
         walk.find(
             "key", day, f"it is signed by {seal.keyid}, which signs runs, too: its own key was expected"
         )
-    end = datetime.combine(day + ONE_DAY, time(), UTC)
-    if seal.moment is not None and not end - SKEW <= seal.moment:
-        walk.find("time", day, f"it was signed at {seal.moment.isoformat()}, before it was over")
-    if seal.moment is not None and seal.moment < statement.closed_at - SKEW:
-        walk.find(
-            "time", day, f"it was signed at {seal.moment.isoformat()}, but closed at {statement.closed}"
-        )
+    if early := seal.too_early(datetime.combine(day + ONE_DAY, time(), UTC), statement.closed_at):
+        walk.find("time", day, early)
     return seal
 
 
