@@ -97,7 +97,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole report for people. ``verdict`` is the answer in three words, ``mark`` is its code."""
+    """A whole report for people. ``verdict`` is the answer in a sentence, ``mark`` is its code."""
 
     title: str
     period: str

@@ -28,6 +28,8 @@ _VERDICTS = {
     1: ("Not every finished run has evidence that verifies", "no"),
     4: ("It could not be decided", "unsure"),
 }
+_AS_KNOWN = "Every finished run that the sources know has evidence that verifies"
+"""The answer where no ledger was given: nobody vouches that the sources know every run."""
 _NO_LEDGER = "Not known: they are in a ledger, and none was given."
 
 
@@ -36,6 +38,8 @@ def page_of(document: Document) -> Page:
     head = document.head
     scope = head["scope"]
     verdict, mark = _VERDICTS.get(head["exitCode"], _VERDICTS[4])
+    if mark == "yes" and not head["population"]["ledgers"]:
+        verdict = _AS_KNOWN
     since, until = (_short(scope[name]) for name in ("since", "until"))
     return Page(
         title="Provenance report",
@@ -55,17 +59,7 @@ def page_of(document: Document) -> Page:
             _exceptions(head),
             _changes(head),
             *([controls(head)] if head["controls"] else []),
-            Section(
-                "unknown",
-                "What is not known",
-                [
-                    grid(
-                        "What is not known",
-                        ("what", "why"),
-                        ([one["what"], one["why"]] for one in head["unknown"]),
-                    )
-                ],
-            ),
+            _unknown(head),
             Section("limits", "What this report does not cover", [Bullets(head["limits"])]),
             figures(head),
             cited(head),

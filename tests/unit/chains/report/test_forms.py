@@ -7,6 +7,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 
@@ -211,3 +212,25 @@ def test_every_form_says_what_it_is_for() -> None:
     for name, (_, told) in FORMS.items():
         assert told
         assert callable(open_form(name))
+
+
+def test_the_answer_is_about_every_run_only_if_a_ledger_vouches_that_none_is_unknown(
+    document: Document,
+) -> None:
+    head = document.head
+    assert head["population"]["ledgers"]
+    found = []
+    for code in (0, 1, 4):
+        for ledgers in (head["population"]["ledgers"], []):
+            population = {**head["population"], "ledgers": ledgers}
+            changed = replace(document, head={**head, "exitCode": code, "population": population})
+            found.append(page_of(changed).verdict)
+    not_all = "Not every finished run has evidence that verifies"
+    assert found == [
+        "Every finished run has evidence that verifies",
+        "Every finished run that the sources know has evidence that verifies",
+        not_all,
+        not_all,
+        "It could not be decided",
+        "It could not be decided",
+    ]
