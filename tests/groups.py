@@ -42,6 +42,7 @@ LONGEST_FIRST = (
     "tests/integration/test_controller_children.py",
     "tests/integration/test_controller_ledger.py",
     "tests/integration/test_controller_index.py",
+    "tests/integration/test_web_browser.py",
     "tests/integration/test_upgrade.py",
     "tests/integration/test_traces.py",
     "tests/contract/test_index.py",

@@ -1,12 +1,13 @@
 """``python -m tests.bench``: speed and memory of ``chains attest``; ``controllers`` first: of the controller,
 ``hostile``: under attack, ``preflight``: of ``chains preflight`` over many pods, ``policies``: of
-evaluations, ``admission``: of the webhook, ``index``: of an index."""
+evaluations, ``admission``: of the webhook, ``index``: of an index,
+``web``: of pages."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import admission, attest, controllers, hostile, index, policies, preflight
+from tests.bench import admission, attest, controllers, hostile, index, policies, preflight, web
 
 BENCHMARKS = {
     "hostile": hostile.main,
@@ -15,6 +16,7 @@ BENCHMARKS = {
     "policies": policies.main,
     "admission": admission.main,
     "index": index.main,
+    "web": web.main,
 }
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def _result(file: str, told: Mapping[str, Any]) -> AuditResult:
         at=text_at(told, "at"),
         since=since,
         until=until,
-        summary=text_at(told, "summary"),
+        summary=" ".join(texts_at(told, "summary")),
         exit_code=_number(told.get("exitCode")),
         finished=_number(told.get("finished")),
         counts=_numbers(mapping_at(told, "counts")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ from chains.web.render.environment import render
 from chains.web.static_files import static_path
 from storage.redacted_url import shown as without_secrets
 
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+"""A field of one line has none of them."""
 _HTML: Final = "text/html; charset=utf-8"
 NAVIGATION: Final = (
     ("Overview", "/"),
@@ -78,7 +81,7 @@ def page(
             "here": _section(request.path),
             # one slash: two would lead to another host
             "permalink": f"/{str(request.rel_url).lstrip('/')}",
-            "search_text": search,
+            "search_text": _CONTROLS.sub(" ", search),
             "exports": exports,
             "logout": request.app.get(LOGOUT, ""),
             "style": static_path("style.css"),

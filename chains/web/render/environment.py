@@ -42,7 +42,6 @@ def environment() -> Environment:
         quoted=paths.quoted,
         secretless=without_secrets,
         calendar=text.calendar,
-        fact_words=words.fact_words,
         level_word=words.level_word,
         level_sentence=words.level_sentence,
         type_name=words.type_name,

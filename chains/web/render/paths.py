@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from chains.text import plain
 from chains.web.render.text import name, segment, short
 
 _GIT: Final = frozenset({"sha1", "gitCommit"})
@@ -96,21 +97,20 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def link(path: str, label: object, kind: str = "") -> Markup:
+def link(path: str, label: object) -> Markup:
     """Return a link to a page with a name of others as its label; the name alone without a path."""
     if not path:
         return name(label)
-    return Markup('<a href="{}"{}>{}</a>').format(
-        path, Markup(' class="{}"').format(kind) if kind else "", name(label)
-    )
+    return Markup(f'<a href="{escape(path)}">{name(label)}</a>')  # noqa: S704 - both are escaped
 
 
 def digest_link(path: str, digest: str) -> Markup:
     """Return a link with the beginning of a digest; the whole one is its title."""
-    label = Markup('<code class="short">{}</code>').format(name(short(digest)))
+    label = Markup(f'<code class="short">{name(short(digest))}</code>')  # noqa: S704 - escaped by name
     if not path:
         return label
-    return Markup('<a href="{}" title="{}">{}</a>').format(path, digest[:200], label)
+    whole = escape(plain(digest[:200]))
+    return Markup(f'<a href="{escape(path)}" title="{whole}">{label}</a>')  # noqa: S704 - all are escaped
 
 
 def _of_digest(kind: str, digest: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from chains.index.codes import Level, Outcome, Verdict
@@ -79,10 +78,3 @@ def signer_words(signer: str) -> tuple[str, str, str]:
 def short_signer(who: str) -> str:
     """Return the beginning of a key's fingerprint; an identity as it is."""
     return f"{who[:_SHORT_KEY]}…" if who.startswith("SHA256:") and len(who) > _SHORT_KEY else who
-
-
-def fact_words(fact: object) -> str:
-    """Return a fact of a report in words: its text, or its members one after the other."""
-    if not isinstance(fact, Mapping):
-        return str(fact)
-    return ", ".join(f"{name}: {value}" for name, value in fact.items() if value not in (None, "", []))
