@@ -53,6 +53,7 @@ BUILT_FOR = {
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
     "sigstore_services": "fulcio rekor timestamp-authority",
+    "litewitness": "litewitness",
     "node": node.PROGRAMS,
 }
 

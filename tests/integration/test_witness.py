@@ -31,7 +31,7 @@ ORIGIN = f"{NAME}/share-0-of-1"
 
 
 @pytest.fixture(scope="module")
-def witness() -> Iterator[WitnessServer]:
+def litewitness() -> Iterator[WitnessServer]:
     with tempfile.TemporaryDirectory(prefix="witness-") as folder, witness_server(Path(folder)) as server:
         yield server
 
@@ -94,11 +94,11 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_a_witness_signs_each_day_and_a_fork_that_is_shown_to_two_people_has_its_signature_once(
-    witness: WitnessServer, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
+    litewitness: WitnessServer, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # days in the past, so that the real clock of the witness comes after them
     clock = Clock(datetime.now(UTC).replace(hour=8) - timedelta(days=6))
-    kept = Kept(tmp_path, clock, witness)
+    kept = Kept(tmp_path, clock, litewitness)
     days_of(tmp_path, 0, clock)
     log = LogFolder(tmp_path / "ledger" / "share-0-of-1")
 
@@ -110,7 +110,7 @@ def test_a_witness_signs_each_day_and_a_fork_that_is_shown_to_two_people_has_its
     assert chains(["ledger", "keys", str(tmp_path / "ledger"), "--key", str(tmp_path / "ledger.pub")]) == 0
     told = capsys.readouterr().out.strip()
     assert told == log_key(ORIGIN, listed(sealer_of(tmp_path))[0].key)
-    witness.add_log(ORIGIN, told)
+    litewitness.add_log(ORIGIN, told)
 
     # two days with runs, and those up to now without
     assert kept.look() == 0.0
@@ -119,12 +119,12 @@ def test_a_witness_signs_each_day_and_a_fork_that_is_shown_to_two_people_has_its
     assert kept.look() == 0.0
     closed = [day for day in log.days() if log.is_closed(day)]
     assert [log.file(day, ".cosigned").exists() for day in closed] == [True] * len(closed)
-    code, found = call(tmp_path / "ledger", "--witness", witness.key, "--cosigned", "1")
+    code, found = call(tmp_path / "ledger", "--witness", litewitness.key, "--cosigned", "1")
     assert (code, found["problems"], found["notCosigned"]) == (0, [], [])
     assert [list(day["cosigned"]) for day in found["days"] if day["closed"]] == [
         ["witness.example/w1"]
     ] * len(closed)
-    assert witness.size_of(ORIGIN) == found["days"][len(closed) - 1]["size"]
+    assert litewitness.size_of(ORIGIN) == found["days"][len(closed) - 1]["size"]
 
     # a copy is rolled back and goes on differently, with the ledger's own key: each history is well formed
     other = tmp_path / "other"
@@ -142,15 +142,15 @@ def test_a_witness_signs_each_day_and_a_fork_that_is_shown_to_two_people_has_its
         writer.append([seen(number)])
     writer.close(ends=False)
     forked.now = clock.now
-    assert Kept(other, forked, witness).look() == 1.0, "the witness has signed another history"
+    assert Kept(other, forked, litewitness).look() == 1.0, "the witness has signed another history"
     code, found = call(other / "ledger")
     assert (code, found["problems"]) == (0, []), "alone it verifies"
-    code, found = call(other / "ledger", "--witness", witness.key, "--cosigned", "1")
+    code, found = call(other / "ledger", "--witness", litewitness.key, "--cosigned", "1")
     assert (code, len(found["notCosigned"])) == (4, 1), "the witness is what tells the two apart"
     assert "did not sign since" in found["notCosigned"][0]
     # the first goes on with its witness
     assert kept.look() == 0.0
-    assert call(tmp_path / "ledger", "--witness", witness.key, "--cosigned", "1")[0] == 0
+    assert call(tmp_path / "ledger", "--witness", litewitness.key, "--cosigned", "1")[0] == 0
 
     # a log that was cut back to what it was before is no other history, but shorter than what the witness signed
     cut = tmp_path / "cut"
@@ -162,21 +162,21 @@ def test_a_witness_signs_each_day_and_a_fork_that_is_shown_to_two_people_has_its
         for path in shorter.path.glob(f"{day}*"):
             path.unlink()
     shorter.file(shorter.days()[0], ".cosigned").unlink()
-    assert Kept(cut, Clock(datetime.combine(closed[1], datetime.min.time(), UTC)), witness).look() == 1.0
+    assert Kept(cut, Clock(datetime.combine(closed[1], datetime.min.time(), UTC)), litewitness).look() == 1.0
 
 
 def test_a_proof_has_the_signature_of_the_witness_and_a_forged_one_is_found(
-    witness: WitnessServer, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
+    litewitness: WitnessServer, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     origin = f"{NAME}-proof/share-0-of-1"
     clock = Clock(datetime.now(UTC).replace(hour=8) - timedelta(days=3))
     days_of(tmp_path, 0, clock, origin)
-    witness.add_log(origin, log_key(origin, listed(sealer_of(tmp_path))[0].key))
-    assert Kept(tmp_path, clock, witness, f"{NAME}-proof").look() == 0.0
+    litewitness.add_log(origin, log_key(origin, listed(sealer_of(tmp_path))[0].key))
+    assert Kept(tmp_path, clock, litewitness, f"{NAME}-proof").look() == 0.0
     assert chains(["ledger", "prove", "ci/build-0", str(tmp_path / "ledger")]) == 0
     proof = tmp_path / "proof.json"
     proof.write_text(capsys.readouterr().out)
-    code, found = call(proof, "--witness", witness.key, "--cosigned", "1")
+    code, found = call(proof, "--witness", litewitness.key, "--cosigned", "1")
     assert (code, list(found["cosigned"])) == (0, ["witness.example/w1"])
     assert call(proof)[1]["cosigned"] == {}
     log = LogFolder(tmp_path / "ledger" / "share-0-of-1")
@@ -185,24 +185,24 @@ def test_a_proof_has_the_signature_of_the_witness_and_a_forged_one_is_found(
     # without the signature the proof holds, and does not show what is demanded
     proof.write_text(proof.read_text().replace(json.dumps(whole)[1:-1].replace("\\u2014", "—"),
                                                json.dumps(log.read(log.days()[0], ".checkpoint").decode(), ensure_ascii=False)[1:-1]))  # fmt: skip
-    assert call(proof, "--witness", witness.key, "--cosigned", "1")[0] == 4
+    assert call(proof, "--witness", litewitness.key, "--cosigned", "1")[0] == 4
     # a signature of the witness for another checkpoint
     lines = whole.splitlines()
     name, blob = lines[-1].split(" ")[1:]
     changed = blob[:-8] + ("AAAA" if blob[-8:-4] != "AAAA" else "BBBB") + blob[-4:]
     note.write_text("\n".join([*lines[:-1], f"— {name} {changed}"]) + "\n")
-    code, found = call(tmp_path / "ledger", "--witness", witness.key)
+    code, found = call(tmp_path / "ledger", "--witness", litewitness.key)
     assert (code, [one["code"] for one in found["problems"]]) == (1, ["witness"])
     assert call(tmp_path / "ledger")[0] in {0, 4}, "who names no witness asks for none"
 
 
 def test_a_witness_that_is_away_keeps_no_day_from_being_closed(
-    witness: WitnessServer, tmp_path: Path
+    litewitness: WitnessServer, tmp_path: Path
 ) -> None:
     clock = Clock(datetime.now(UTC).replace(hour=8) - timedelta(days=3))
     origin = f"{NAME}-away/share-0-of-1"
     days_of(tmp_path, 0, clock, origin)
-    away = WitnessServer("http://127.0.0.1:9", witness.key, witness.database, witness.log)
+    away = WitnessServer("http://127.0.0.1:9", litewitness.key, litewitness.database, litewitness.log)
     assert Kept(tmp_path, clock, away, f"{NAME}-away").look() == 0.0
     log = LogFolder(tmp_path / "ledger" / "share-0-of-1")
     assert log.is_closed(log.days()[0])
