@@ -937,7 +937,7 @@ def test_parts_that_are_read_side_by_side_make_the_index_that_one_process_makes(
     assert all(one.pieces for one in ingested)
     assert sum(one.unread for one in ingested) == 5
     built(fresh, TRUST, first, second)
-    assert _without_times(place) == _without_times(fresh)
+    assert _lasting(place) == _lasting(fresh)
     assert [one["read"] for one in rows(place, "store")] == [one["parts"] for one in rows(place, "store")]
     assert all(one["updated"] for one in rows(place, "store"))
     # an update in parts
@@ -947,10 +947,10 @@ def test_parts_that_are_read_side_by_side_make_the_index_that_one_process_makes(
     new = _in_parts(place, first, second, is_build=False)
     assert sum(one.new.total() for one in new) == len(more)
     built(fresh, TRUST, first, second)
-    assert _without_times(place) == _without_times(fresh)
+    assert _lasting(place) == _lasting(fresh)
     # a part that is read again, after the others have ended, changes nothing
     assert _shared(place, Shard(1, 3), first, second, is_build=False).new == {}
-    assert _without_times(place) == _without_times(fresh)
+    assert _lasting(place) == _lasting(fresh)
 
 
 @pytest.mark.parametrize("version", POSTGRES[-1:])
@@ -973,5 +973,5 @@ def test_an_index_in_a_file_has_no_parts(tmp_path: Path) -> None:
         pass
 
 
-def _without_times(place: Place) -> dict[str, object]:
+def _lasting(place: Place) -> dict[str, object]:
     return {name: found for name, found in content(place).items() if name not in {"store", "unread", "meta"}}

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.index.codes import Level, Verdict
+from chains.index.codes import Level, Verdict, clean, place_parts
 from chains.index.database import Place
+from chains.index.upkeep.gone import Seen
 from storage.errors import StoreUnavailable
 from storage.record import Evidence, Skipped
 from tests.unit.chains.index.made import (
@@ -216,3 +217,19 @@ def test_places_with_odd_and_long_names_are_found_again(tmp_path: Path) -> None:
     built(place, TRUST, store)
     assert updated(place, TRUST, store).removed_copies == 0
     assert len(rows(place, "location")) == len(odd)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["layout", "back\\slash", "nul\x00", "a" * 3000, "b" * 350],
+    ids=["plain", "backslash", "nul", "cut", "long"],
+)
+def test_places_that_a_store_knows_to_be_unchanged_are_found_again(folder: str) -> None:
+    seen, digest = Seen(), "ab" * 32
+    seen.whole(f"{folder}@sha256:{digest}")
+    kept, end = place_parts(f"{folder}@sha256:{digest}", b"another digest")
+    assert seen.has(b"another digest", clean(kept), end)
+    assert seen.has(bytes.fromhex(digest), clean(kept), b"")
+    assert seen.has(b"x", clean(kept), end + b"\x01" * 32)
+    assert not seen.has(b"another digest", clean(kept), b"\x01" * 32)
+    assert not seen.has(b"another digest", "elsewhere@sha256:", end)
