@@ -360,6 +360,9 @@ def test_the_reason_of_a_control_at_its_highest_state_says_so() -> None:
     assert found["sp800-53-r5", "SI-7"].reason == "everything that is demanded holds"
     assert "a report never shows more" in found["sp800-53-r5", "SR-3"].reason
     assert found["sp800-53-r5", "SR-9"].reason == "no report can show it"
+    lower = judged(made.mixed(999, missing=1))["sp800-53-r5", "SR-4(3)"]
+    assert (lower.state, lower.failed) == (State.PARTLY, ())
+    assert "a report never shows more" in lower.reason
 
 
 def test_a_percentage_is_rounded_down() -> None:
