@@ -60,8 +60,9 @@ _KINDS = {"taskrun": Kind.TASKRUN, "pipelinerun": Kind.PIPELINERUN}
 class Source:
     """Rows of a table that lead to attestations.
 
-    ``index`` is that of SQLite to use; a table without row ids is its own index. ``is_ordered``: it gives the
-    rows in the order of time. ``size`` selects about as many rows, where that is quicker.
+    ``index`` is that of SQLite to use; a table without row ids is its own index. ``is_ordered``: they are one
+    range of it, so it gives them in the order of time, and each once. ``size`` selects about as many rows,
+    where that is quicker.
     """
 
     table: str
@@ -75,11 +76,13 @@ class Source:
 class Condition:
     """What a term demands of the attestation ``a``.
 
-    Everything that fits is in ``sources`` together; None if no index leads to it.
+    Everything that fits is in ``sources`` together; None if no index leads to it. ``is_slow``: each row is
+    asked for all of its names.
     """
 
     sql: Sql
     sources: tuple[Source, ...] | None = None
+    is_slow: bool = False
 
     @property
     def is_impossible(self) -> bool:
@@ -90,7 +93,7 @@ class Condition:
 def condition_of(view: View, term: Term) -> Condition:
     """Return what a term demands."""
     found = _positive(view, term)
-    return Condition(not_true(found.sql)) if term.is_negated else found
+    return Condition(not_true(found.sql), is_slow=found.is_slow) if term.is_negated else found
 
 
 def _positive(view: View, term: Term) -> Condition:
@@ -225,15 +228,19 @@ def _named(found: Found, roles: Sequence[Role]) -> Condition:
     # with many names the key of ``named`` is of no use: what an attestation has is compared
     sql = _with_names(found, roles)
     if found.values is None:
-        return Condition(sql)
-    return Condition(sql, (Source("named", all_of(wanted), is_ordered=False),))
+        return Condition(sql, is_slow=True)
+    return Condition(sql, (Source("named", all_of(wanted), is_ordered=False),), is_slow=True)
 
 
 def _with_names(found: Found, roles: Sequence[Role]) -> Sql:
     """Return the condition that the attestation has one of many names in one of these roles."""
-    own = Sql("s.attestation = a.id AND f.id = s.artifact AND t.id = f.name")
+    own = Sql("s.attestation = a.id AND f.id = s.artifact")
+    if found.values is not None:
+        return exists(
+            "part AS s CROSS JOIN artifact", "f", (own, one_of("f.role", roles), found.on("f.name"))
+        )
     tables = "part AS s CROSS JOIN artifact AS f CROSS JOIN term"
-    return exists(tables, "t", (own, one_of("f.role", roles), found.where))
+    return exists(tables, "t", (own, Sql("t.id = f.name"), one_of("f.role", roles), found.where))
 
 
 _SAME = Sql("s.finished = a.finished AND s.attestation = a.id")
@@ -323,11 +330,12 @@ def _any_of(conditions: Iterable[Condition]) -> Condition:
     """Return what fits one of these conditions. Without a way to one of them, there is no way to it."""
     parts = [one for one in conditions if not one.is_impossible]
     sources: list[Source] = []
+    sql, is_slow = any_of(part.sql for part in parts), any(part.is_slow for part in parts)
     for one in parts:
         if one.sources is None:
-            return Condition(any_of(part.sql for part in parts))
+            return Condition(sql, is_slow=is_slow)
         sources += one.sources
-    return Condition(any_of(part.sql for part in parts), tuple(sources) if len(sources) <= 4 * MOST else None)
+    return Condition(sql, tuple(sources) if len(sources) <= 4 * MOST else None, is_slow)
 
 
 _OF_DIGEST: Final[dict[Key, Callable[[View, Digest], Condition]]] = {

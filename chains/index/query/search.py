@@ -22,9 +22,11 @@ MOST_COUNTED = 10_000
 """More rows than this are not counted."""
 MOST_CANDIDATES = 10_000
 """Rows of the leading term of which each is asked for the other terms, to count what fits all of them."""
-_LOOKED = 10_000
+SLOW_CANDIDATES = 2_000
+"""The same where a term fits so many words that each row is asked for its names."""
+_LOOKED = 20_000
 """Rows that are counted to see which term has fewest."""
-_SORTED = 5_000
+_SORTED = 20_000
 """Rows that are sorted, where no index has them in the order of time."""
 _TIMES = (Key.FROM, Key.TO, Key.LAST)
 
@@ -35,6 +37,8 @@ class _Plan:
 
     sources: Sequence[Source]
     filters: tuple[Sql, ...]
+    is_slow: bool = False
+    """Whether it takes long to ask a row for its conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Search:
         plan = self._plan if self._own is None else _Plan(self._own, self._wanted)
         if not plan.sources:
             return Count(0)
+        if plan.is_slow:
+            candidates = min(candidates, SLOW_CANDIDATES)
         parts = [
             self._select(plan, source, candidates=candidates) + _limit(most + 1) for source in plan.sources
         ]
@@ -106,7 +112,8 @@ class Search:
                 # rows of unknown number are not sorted
                 if size <= least and (size < _LOOKED or one in ordered):
                     sources, leading, least = one.sources or (), one, size
-        return _Plan(sources, tuple(one.sql for one in conditions if one is not leading))
+        asked = [one for one in conditions if one is not leading]
+        return _Plan(sources, tuple(one.sql for one in asked), any(one.is_slow for one in asked))
 
     def _size(self, sources: Sequence[Source], most: int = _LOOKED) -> int:
         """Return how many rows sources have together, at most ``most``.
@@ -134,8 +141,8 @@ class Search:
             where.append(Sql(f"({alias}.finished, {number}) < (?, ?)", (after.finished, after.id)))
         columns, filters = f"{alias}.finished, {number} AS id", list(plan.filters)
         if source.table != ATTESTATION:
-            # a digest can stand several times in one attestation
-            columns = f"DISTINCT {columns}"
+            # an attestation can have several names or artifacts that fit, but each of them once
+            columns = columns if source.is_ordered else f"DISTINCT {columns}"
             filters = [exists(ATTESTATION, "a", (Sql("a.id = s.attestation"), *filters))] if filters else []
         if not candidates or not filters:
             return self._from(source, columns, all_of((*where, *filters)))
