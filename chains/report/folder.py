@@ -45,7 +45,7 @@ def write_folder(
     try:
         with _aside(out) as folder:
             files = [_write_report(folder / REPORT, document)]
-            written = read_document(folder / REPORT)
+            written = read_document(folder / REPORT, is_own=True)
             for form in forms:
                 files += [_write(folder, file) for file in form(written)]
             if sign is not None:

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, get_type_hints
 
 import orjson
 
 from chains.errors import InputError
 from chains.report.document.format import ROWS, SCHEMA, Artifact, Attestation, Head, Row, Run
+from chains.report.document.shape import Fits, fits
 from chains.text import plain, plain_json
 
+_ROWS = {"runs": Run, "artifacts": Artifact, "attestations": Attestation}
+_HEAD = get_type_hints(Head, include_extras=True)
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes of the longest line that is read."""
 
@@ -87,17 +90,19 @@ def write_document(document: Document, out: BinaryIO | BufferedIOBase) -> None:
     out.write(b"\n}\n")
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, *, is_own: bool = False) -> Document:
     """Open the report in a file. Its long lists are read when they are asked for, from the file again.
 
-    Every line is looked at once. Raises :class:`InputError` for a file that :func:`write_document` would not
+    Every line is compared with its form and its type once, but not in a file that this process wrote
+    (``is_own``).
+    Raises :class:`InputError` for a file that :func:`write_document` would not
     have written, or that cannot be read.
     """
     head: dict[str, Any] = {}
     places: dict[str, int] = {}
     try:
         with path.open("rb") as file:
-            _read(path, file, head, places)
+            _read(path, file, head, places, is_own=is_own)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     return Document(
@@ -108,7 +113,9 @@ def read_document(path: Path) -> Document:
     )
 
 
-def _read(path: Path, file: BufferedReader, head: dict[str, Any], places: dict[str, int]) -> None:
+def _read(
+    path: Path, file: BufferedReader, head: dict[str, Any], places: dict[str, int], *, is_own: bool
+) -> None:
     if _line(path, file) != b"{":
         raise _refused(path, "it does not begin with a brace on a line of its own")
     names: list[str] = []
@@ -123,10 +130,13 @@ def _read(path: Path, file: BufferedReader, head: dict[str, Any], places: dict[s
             if rest != b"[":
                 raise _refused(path, f"{name} is no list with an entry in each line")
             places[name] = where + len(line) + 1
-            is_last = _skip(path, file)
+            is_last = _skip(path, file, None if is_own else fits(_ROWS[name]))
             continue
         is_last = not rest.endswith(b",")
         head[name] = _value(path, rest if is_last else rest[:-1])
+        kind = _HEAD.get(name)
+        if kind is None or not (is_own or fits(kind)(head[name])):
+            raise _refused(path, f"{plain(name[:40])!r} is not what a report has there")
     if _line(path, file) != b"}" or file.read(1):
         raise _refused(path, "it does not end with a brace on a line of its own")
     wanted = sorted((*Head.__annotations__, *ROWS))
@@ -134,14 +144,15 @@ def _read(path: Path, file: BufferedReader, head: dict[str, Any], places: dict[s
         raise _refused(path, f"its members are not those of a report of {SCHEMA}")
 
 
-def _skip(path: Path, file: BufferedReader) -> bool:
+def _skip(path: Path, file: BufferedReader, is_entry: Fits | None) -> bool:
     """Look at the entries of a list, and return whether it is the last member of the report."""
     before = True
     while (line := _line(path, file)) not in {b"]", b"],"}:
         if not before:
             raise _refused(path, "an entry of a list has no comma after it")
         before = line.endswith(b",")
-        _value(path, line[:-1] if before else line)
+        if is_entry is not None and not is_entry(_value(path, line[:-1] if before else line)):
+            raise _refused(path, "an entry of a list is not what a report has there")
     return line == b"]"
 
 

@@ -129,13 +129,17 @@ def _without_member(data: bytes) -> bytes:
         _without_member,
         lambda data: data.replace(b'"runs":[', b'"runs":[{},'),
         lambda data: data.replace(b'"state":"missing"', b'"state": "missing"'),
+        lambda data: data.replace(b'"kind":"TaskRun"', b'"kind":7', 1),
+        lambda data: data.replace(b'"exitCode":1', b'"exitCode":true'),
+        lambda data: data.replace(b'"failed":', b'"failedd":', 1),
+        lambda data: data.replace(b'"state":"missing"', b'"state":"lost"', 1),
         lambda data: b"",
         lambda data: b"{}\n",
         lambda data: b"\xff\xfe" + data,
     ],
     ids=[
         "no-end", "half", "more-after-it", "blank", "schema", "one-line", "indented", "member-missing",
-        "entry-in-line", "blank-in-entry", "empty", "no-member", "not-text",
+        "entry-in-line", "blank-in-entry", "type", "truth-for-number", "member", "word", "empty", "no-member", "not-text",
     ],
 )  # fmt: skip
 def test_a_file_that_was_not_written_so_is_refused(document: Document, tmp_path: Path, change) -> None:
