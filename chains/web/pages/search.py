@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -10,20 +12,25 @@ from aiohttp import web
 from chains.errors import UsageError
 from chains.index.query.answer import FIELDS, LONGEST_PAGE, PAGE, Answer
 from chains.index.query.errors import QueryError
-from chains.index.query.overview import Counted, values
+from chains.index.query.overview import Counted
 from chains.index.query.parse import parse
 from chains.index.query.report import to_csv, to_json
-from chains.index.query.scope import View
+from chains.index.query.rows import Hit
 from chains.index.query.terms import Key, Query, Term
 from chains.web.keys import SOURCE
 from chains.web.pages.page import Crumb, page
 from chains.web.render import paths
 from chains.web.viewer import VIEWER
 
-FACETS: Final = (Key.NAMESPACE, Key.PIPELINE, Key.SIGNER, Key.TYPE, Key.REPO)
+_VALUE_OF: Final[Mapping[Key, Callable[[Hit], str]]] = {
+    Key.NAMESPACE: lambda hit: hit.namespace,
+    Key.PIPELINE: lambda hit: hit.pipeline,
+    Key.SIGNER: lambda hit: hit.signer,
+    Key.TYPE: lambda hit: hit.predicate,
+    Key.REPO: lambda hit: hit.repository,
+}
 """Keys whose commonest values are offered to narrow a search."""
 _MOST_VALUES: Final = 6
-_NO_FACETS_BEFORE: Final = 2
 
 
 async def results(request: web.Request) -> web.Response:
@@ -36,7 +43,7 @@ async def results(request: web.Request) -> web.Response:
         return _misunderstood(request, text, str(error))
     cursor = request.query.get("cursor", "")
     answer = await source.ask(viewer, query, limit=_limit(request), cursor=cursor)
-    facets = await _facets(request, query) if answer.count.number >= _NO_FACETS_BEFORE else []
+    facets = _facets(query, answer.hits)
     canonical = str(query)
     return page(
         request,
@@ -82,19 +89,20 @@ def _without(query: Query, term: Term) -> str:
     return str(Query(tuple(one for one in query.terms if one is not term)))
 
 
-async def _facets(request: web.Request, query: Query) -> list[tuple[str, list[tuple[Counted, str]]]]:
-    source, viewer = request.app[SOURCE], request[VIEWER]
-    now = source.clock()
-    keys = [key for key in FACETS if not any(not term.is_negated for term in query.of(key))]
+def _facets(query: Query, hits: Sequence[Hit]) -> list[tuple[str, list[tuple[Counted, str]]]]:
+    """Return the commonest values of what is on this page, each with the search that it narrows to.
 
-    def work(view: View) -> list[tuple[Key, list[Counted]]]:
-        return [(key, values(view, query, key, now, _MOST_VALUES)) for key in keys]
-
+    Those of everything that fits would take longer to count than the page itself.
+    """
     found = []
-    for key, counted in await source.read(viewer, work):
+    for key, value_in in _VALUE_OF.items():
+        if any(not term.is_negated for term in query.of(key)):
+            continue
+        counted = Counter(filter(None, map(value_in, hits))).most_common(_MOST_VALUES)
         if len(counted) > 1:
             narrowed = [
-                (one, paths.search(f"{query} {key}:{paths.quoted(one.text)}".strip())) for one in counted
+                (Counted(text, number), paths.search(f"{query} {key}:{paths.quoted(text)}".strip()))
+                for text, number in counted
             ]
             found.append((key.value, narrowed))
     return found

@@ -70,3 +70,24 @@ def test_a_viewer_of_other_namespaces_finds_nothing_and_no_facet(world: World) -
     text = world.page("/search", viewer=Viewer("other", ("shop",)))
     assert "storefront" not in text
     assert "Nothing found" in visible(text)
+
+
+def test_values_of_the_page_narrow_the_search_and_count_what_is_on_it(world: World) -> None:
+    page = world.page("/search?q=namespace:ci")
+    text = visible(page)
+    listed = json.loads(_json(world, "namespace:ci"))["results"]
+    number = sum(one["repository"] == "https://git.example.com/shop/storefront" for one in listed)
+    assert number > 1
+    assert f"https://git.example.com/shop/storefront {number}" in text
+    assert (
+        'href="/search?q=namespace%3Aci+repo%3A%22https%3A%2F%2Fgit.example.com%2Fshop%2Fstorefront%22"'
+        in page
+    )
+
+
+def _json(world: World, query: str) -> bytes:
+    async def work(client: Client) -> bytes:
+        async with client.get("/search.json", params={"q": query}) as response:
+            return await response.read()
+
+    return world.serve(work)
