@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -36,18 +37,19 @@ _POLL = 0.02
 """Seconds between two tries to get the lock."""
 _MOST_MARKER = 4096
 """The largest ``oci-layout`` file in bytes."""
-_NEVER_READ = (0, 0, 0)
+NEVER_READ = (0, 0, 0)
 """The version of an index that was not read from a file."""
+_MAKING = threading.Lock()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Index:
     """The entries of one version of the file: by :func:`key_of`, as JSON bytes."""
 
     entries: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
     """The other members of the file."""
-    version: tuple[int, int, int] = _NEVER_READ
+    version: tuple[int, int, int] = NEVER_READ
     _lookup: Lookup | None = field(default=None, repr=False, compare=False)
     _was_searched: bool = field(default=False, repr=False, compare=False)
 
@@ -62,7 +64,10 @@ class Index:
         Others are yielded too; the caller checks them in detail.
         """
         if self._was_searched and self._lookup is None:
-            self._lookup = Lookup(list(self.entries.values()))
+            # many threads may ask at once, and a table takes as much memory as the index
+            with _MAKING:
+                if self._lookup is None:
+                    self._lookup = Lookup(list(self.entries.values()))
         self._was_searched = True
         return self.containing(text) if self._lookup is None else self._lookup.naming(words)
 
@@ -165,7 +170,7 @@ class IndexFile:
                 data = read_open(file, LARGEST_INDEX)
         except FileNotFoundError:
             # A missing file is an empty index, whether the layout is new or the file was deleted.
-            return known if known.version == _NEVER_READ else Index()
+            return known if known.version == NEVER_READ else Index()
         except OSError as exc:
             raise problem("read", self._path, exc) from exc
         try:

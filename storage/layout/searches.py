@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
 from storage.errors import StoreRejected
 from storage.files import read_file
 from storage.layout.blobs import Blobs
-from storage.layout.index import Index, IndexFile
+from storage.layout.index import NEVER_READ, Index, IndexFile
 
 T = TypeVar("T")
 Question = Callable[[Index, Blobs], T]
@@ -35,6 +37,8 @@ class Searches:
 
     def __init__(self, file: IndexFile, blobs: Blobs) -> None:
         self._file, self._blobs = file, blobs
+        self._reading = threading.Lock()
+        self._last: weakref.ref[Index] | None = None
         self.is_near = False
 
     async def ask(self, known: Index, question: Question[T]) -> tuple[Index, T]:
@@ -60,7 +64,11 @@ class Searches:
 
     def _answer(self, known: Index, question: Question[T]) -> tuple[Index, T]:
         self.expect_layout()
-        index = self._file.read(known)
+        with self._reading:
+            # the first questions come at once: one of them reads the index for all
+            last = self._last() if self._last is not None and known.version == NEVER_READ else None
+            index = self._file.read(last if last is not None and self._file.is_unchanged(last) else known)
+            self._last = weakref.ref(index)
         begun = time.monotonic()
         answer = question(index, self._blobs)
         self.is_near = time.monotonic() - begun < _NEAR

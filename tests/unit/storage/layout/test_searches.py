@@ -12,7 +12,7 @@ import pytest
 
 from storage.base import StoreOptions
 from storage.errors import StoreRejected
-from storage.layout import manifests, searches
+from storage.layout import index, manifests, searches
 from storage.layout.blobs import Blobs
 from storage.layout.manifests import Manifests
 from storage.layout.store import LayoutStore
@@ -61,6 +61,29 @@ async def near(store: LayoutStore) -> Findings:
     """Search as after an answer that came fast."""
     store._searches.is_near = True
     return await store.find(DIGEST)
+
+
+def test_questions_that_come_at_once_read_the_index_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, attestation(subject()))
+    read: list[int] = []
+    parsed = index._parsed
+
+    def noted(data: bytes) -> Json:
+        read.append(len(data))
+        return parsed(data)
+
+    monkeypatch.setattr(index, "_parsed", noted)
+
+    async def work() -> None:
+        store = opened(tmp_path)
+        found = await asyncio.gather(*(store.find(DIGEST) for _ in range(16)))
+        assert {len(one.evidence) for one in found} == {2}
+        await store.close()
+
+    asyncio.run(work())
+    assert len(read) == 1
 
 
 def test_a_small_answer_comes_from_the_event_loop_and_is_the_same(tmp_path: Path, aside: list[str]) -> None:
