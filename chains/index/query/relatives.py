@@ -23,7 +23,7 @@ from chains.index.codes import (
     word,
 )
 from chains.index.database import Place
-from chains.index.query.reader import reading
+from chains.index.query.reader import SECONDS, reading
 from chains.index.query.scope import View, view_of
 from chains.index.query.sql import Sql, all_of, exists, one_of
 from chains.index.query.state import IndexState, state_of
@@ -52,14 +52,15 @@ def collect_relatives(
     *,
     namespaces: Sequence[str] | None = None,
     most: int | None = None,
+    seconds: float = SECONDS,
 ) -> Collected:
     """Return the statements within ``depth`` runs of an artifact, which has these digests (``name:hex``).
 
     Only statements of ``namespaces`` are seen, and only their digests lead on; None: all. At most ``most``
-    statements are read, :data:`MOST` without it. Raises what
+    statements are read, :data:`MOST` without it, for at most ``seconds``. Raises what
     :func:`chains.index.query.reader.reading` raises.
     """
-    with reading(at) as reader:
+    with reading(at, seconds) as reader:
         family = _Relatives(view_of(reader, namespaces), at, MOST if most is None else most)
         start = [(name, digest_bytes(value)) for name, _, value in (one.partition(":") for one in digests)]
         for is_above in (True, False):

@@ -26,6 +26,7 @@ from chains.lineage.wanted import names_of
 from chains.web.answers.artifact import artifact_of
 from chains.web.api import made, shapes
 from chains.web.keys import SOURCE
+from chains.web.source import SECONDS
 from chains.web.viewer import VIEWER
 
 T = TypeVar("T")
@@ -108,7 +109,12 @@ async def lineage(request: web.Request) -> shapes.Lineage:
 
     def work() -> shapes.Lineage | None:
         near = collect_relatives(
-            source.place, names_of(digest), depth, namespaces=viewer.namespaces, most=MOST_STATEMENTS
+            source.place,
+            names_of(digest),
+            depth,
+            namespaces=viewer.namespaces,
+            most=MOST_STATEMENTS,
+            seconds=SECONDS,
         )
         found = ancestry(near, digest, depth, is_trusting=True)
         return made.lineage(found) if found.start is not None else None

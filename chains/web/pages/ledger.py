@@ -22,6 +22,8 @@ from chains.web.viewer import VIEWER
 MOST: Final = 500
 """Entries of a day that are shown."""
 DAYS: Final = 120
+_DIGITS: Final = 6
+"""Digits of the number of a page."""
 _HIDDEN = "The ledger is not given, or you may not see it: it has the runs of all namespaces."
 
 
@@ -31,7 +33,8 @@ async def days(request: web.Request) -> web.Response:
     if ledger is None:
         return answer
     every = days_of(ledger.state)
-    number = int(request.query.get("page", "0")) if request.query.get("page", "0").isdecimal() else 0
+    text = request.query.get("page", "0")
+    number = int(text) if text.isdecimal() and len(text) <= _DIGITS else 0
     return page(
         request,
         "ledger.html",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +18,8 @@ from chains.web.render.chart import days_svg
 from chains.web.viewer import VIEWER
 
 LENGTHS: Final = (7, 30, 90, 365)
+_FIRST: Final = date.min + timedelta(days=LONGEST)
+"""The calendar has no longest overview before an earlier day."""
 _DAYS: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
@@ -82,6 +84,9 @@ def _until(request: web.Request) -> date | None:
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError as error:
         raise UsageError("until: expected a day such as 2026-10-31") from error
+    if found < _FIRST:
+        raise UsageError(f"until: expected a day from {_FIRST} on")
+    return found

@@ -21,6 +21,7 @@ from chains.web.keys import SOURCE
 from chains.web.pages.page import Crumb, page
 from chains.web.render import paths
 from chains.web.viewer import VIEWER
+from storage.redacted_url import shown as without_secrets
 
 _VALUE_OF: Final[Mapping[Key, Callable[[Hit], str]]] = {
     Key.NAMESPACE: lambda hit: hit.namespace,
@@ -120,6 +121,8 @@ async def as_json(request: web.Request) -> web.Response:
     answer = await _exported(request)
     told = to_json(answer)
     told["index"].pop("place")  # where it lies on the server
+    for one in told["index"]["stores"]:
+        one["url"] = without_secrets(one["url"])
     return _download(orjson.dumps(told), "search.json", "application/json", answer)
 
 

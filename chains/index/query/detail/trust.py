@@ -31,7 +31,10 @@ class Trusted:
 
 
 def trusted_of(view: View) -> Trusted:
-    """Return whom the index trusted. What is not there is empty."""
+    """Return whom the index trusted, as far as the view may tell it. What is not there is empty.
+
+    Readers of some namespaces are not told the names of policies: those are about all namespaces.
+    """
     rows = view.reader.rows(Sql("SELECT key, value FROM meta WHERE key IN ('criteria', 'policy')"))
     known = {key: value for key, value in rows}  # noqa: C416 - rows are tuples of one of two drivers
     try:
@@ -39,6 +42,8 @@ def trusted_of(view: View) -> Trusted:
     except ValueError:
         told = {}
     told = told if isinstance(told, dict) else {}
+    if view.namespaces is not None:
+        told.pop("documents", None)
     keys = [one for one in told.pop("keys", None) or () if isinstance(one, dict) and one.get("pem")]
     return Trusted(
         tuple(

@@ -27,6 +27,8 @@ _KEPT_SECONDS: Final = 600.0
 """For how long the issuer's documents and keys count: a key that it withdraws is refused after that."""
 _REST_SECONDS: Final = 10.0
 """Between two questions for keys, whatever tokens name: strangers must not make us ask without end."""
+_WAITING: Final = 64
+"""Tokens that wait for keys at once. More are refused: an issuer that hangs must not make us keep all."""
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
@@ -54,6 +56,7 @@ class Provider:
         self._endpoints: tuple[float, Endpoints] | None = None
         self._keys: tuple[float, KeySet] | None = None
         self._asked = -_REST_SECONDS
+        self._waiting = 0
 
     async def close(self) -> None:
         """Close the connections."""
@@ -72,17 +75,25 @@ class Provider:
         """
         if (kept := self._kept_keys(kid)) is not None:
             return kept  # a token with a known key waits for no other that has none
-        async with self._lock:
-            if (kept := self._kept_keys(kid)) is not None:
-                return kept
-            now = self._asked = self._clock()
-            found = await self._get((await self._known_endpoints()).keys)
-            try:
-                keys = KeySet.import_key_set({"keys": [one for one in found["keys"] if _is_usable(one)]})
-            except (JoseError, KeyError, TypeError, ValueError) as error:
-                raise IssuerUnavailable(f"{self.oidc.issuer}: its keys cannot be read") from error
-            self._keys = (now, keys)
-            return keys
+        if self._waiting >= _WAITING:
+            raise IssuerUnavailable(f"{self.oidc.issuer}: too many tokens wait for its keys")
+        self._waiting += 1
+        try:
+            async with self._lock:
+                kept = self._kept_keys(kid)
+                return kept if kept is not None else await self._asked_keys()
+        finally:
+            self._waiting -= 1
+
+    async def _asked_keys(self) -> KeySet:
+        now = self._asked = self._clock()
+        found = await self._get((await self._known_endpoints()).keys)
+        try:
+            keys = KeySet.import_key_set({"keys": [one for one in found["keys"] if _is_usable(one)]})
+        except (JoseError, KeyError, TypeError, ValueError) as error:
+            raise IssuerUnavailable(f"{self.oidc.issuer}: its keys cannot be read") from error
+        self._keys = (now, keys)
+        return keys
 
     def _kept_keys(self, kid: str | None) -> KeySet | None:
         """Return the known keys if they are fresh and have this one, or may not be asked for again yet."""

@@ -69,7 +69,8 @@ class Tokens:
         is_access = str(header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
         audiences = {self._oidc.audience} if is_access else {self._oidc.audience, self._oidc.client_id}
         self._check_audience(claims, audiences - {""})
-        if not is_access and not self._oidc.audience:
+        if self._oidc.client_id in audiences and not self._is_for(claims, self._oidc.audience):
+            # what is not for the API counts only as an ID token for this client
             self._check_party(claims)
         return identity_of(claims, self._oidc)
 
@@ -104,10 +105,12 @@ class Tokens:
         return decoded.header, claims
 
     def _check_audience(self, claims: Mapping[str, Any], wanted: set[str]) -> None:
-        given = claims.get("aud")
-        audiences = [given] if isinstance(given, str) else given if isinstance(given, list) else []
-        if wanted.isdisjoint(one for one in audiences if isinstance(one, str)):
+        if not any(self._is_for(claims, one) for one in wanted):
             raise LoginRefused("the token is for another audience")
+
+    def _is_for(self, claims: Mapping[str, Any], audience: str) -> bool:
+        given = claims.get("aud")
+        return bool(audience) and (given == audience or (isinstance(given, list) and audience in given))
 
     def _check_party(self, claims: Mapping[str, Any]) -> None:
         several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1

@@ -120,3 +120,16 @@ def test_a_path_with_two_slashes_is_no_link_to_another_host(world: World) -> Non
     assert text.startswith("HTTP/1.1 404")
     assert 'href="//' not in text
     assert 'href="/evil.example/x"' in text
+
+
+def test_a_day_before_the_calendar_is_the_reader_s_mistake(world: World) -> None:
+    async def work(client: Client) -> None:
+        for path, status in (
+            ("/?until=0001-01-01", 400),
+            ("/?until=9999-12-31", 200),
+            ("/?days=400&until=1970-01-01", 200),
+        ):
+            async with client.get(path) as answer:
+                assert answer.status == status, path
+
+    world.serve(work)

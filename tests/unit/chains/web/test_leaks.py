@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -191,6 +192,43 @@ def test_a_store_that_is_behind_because_of_others_tells_no_number(places: tuple[
     finally:
         with closing(sqlite3.connect(whole.path)) as connection, connection:
             connection.execute("DELETE FROM unread")
+
+
+def test_names_of_policies_are_told_to_who_sees_everything_alone(places: tuple[Place, Place]) -> None:
+    whole, _ = places
+    told = json.dumps({"policy": "aa" * 32, "documents": {"rocket-policy": "bb" * 32}, "builderId": "b-1"})
+    with closing(sqlite3.connect(whole.path)) as connection, connection:
+        before = connection.execute("SELECT value FROM meta WHERE key = 'criteria'").fetchall()
+        connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('criteria', ?)", (told,))
+    try:
+        paths = every_path(whole)
+        for path, answer in asked_everywhere(whole, SHOP, paths).items():
+            assert b"rocket-policy" not in answer.body, path
+        (shop,) = get_all(whole, ["/signers"], SHOP)
+        assert b"b-1" in shop.body
+        (auditor,) = get_all(whole, ["/signers"])
+        assert b"rocket-policy" in auditor.body
+    finally:
+        with closing(sqlite3.connect(whole.path)) as connection, connection:
+            connection.execute("DELETE FROM meta WHERE key = 'criteria'")
+            connection.executemany("INSERT INTO meta (key, value) VALUES ('criteria', ?)", before)
+
+
+def test_no_path_tells_a_secret_in_the_url_of_a_store(places: tuple[Place, Place]) -> None:
+    whole, _ = places
+    with closing(sqlite3.connect(whole.path)) as connection, connection:
+        ((before,),) = connection.execute("SELECT url FROM store").fetchall()
+        url = "archivista+https://bob:hunter2hunter@archive.example/x?token=topsecretvalue"
+        connection.execute("UPDATE store SET url = ?", (url,))
+    try:
+        answers = asked_everywhere(whole, Viewer("auditor", None), every_path(whole))
+        for path, answer in answers.items():
+            for secret in (b"hunter2", b"topsecret"):
+                assert secret not in answer.body, path
+        assert "archive.example" in answers["/search.json?q="].json["index"]["stores"][0]["url"]
+    finally:
+        with closing(sqlite3.connect(whole.path)) as connection, connection:
+            connection.execute("UPDATE store SET url = ?", (before,))
 
 
 def test_files_about_all_namespaces_are_as_if_they_were_not_given(world: World, tmp_path: Path) -> None:

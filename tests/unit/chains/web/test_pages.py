@@ -336,6 +336,7 @@ def test_the_ledger_shows_its_days_with_their_balance_and_gaps(rich: World) -> N
     assert "chains ledger verify LEDGER --key ledger.pub --until 2026-03-04" in day
     rich.page("/ledger/2026-01-01", 404)
     rich.page("/ledger/yesterday", 400)
+    rich.page(f"/ledger?page={'9' * 5000}", 200)
 
 
 def test_a_ledger_without_a_key_is_never_called_verified(rich: World) -> None:

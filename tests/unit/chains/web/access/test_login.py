@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from chains.web.access.cookies import Sealed
 from chains.web.access.login import LOGIN, LOGOUT, SESSION_COOKIE, local_path
-from chains.web.access.settings import Access
+from chains.web.access.oidc.errors import IssuerUnavailable
+from chains.web.access.oidc.provider import Provider
+from chains.web.access.settings import Access, Oidc
 from tests.testbed.login_issuer import (
     CLIENT,
     SECRET,
@@ -405,6 +408,12 @@ def test_tokens_of_the_issuer_open_the_api(issuer: LoginIssuer, access: Access) 
         assert await status(issuer.token(aud="api", **access_token)) == 200
         assert await status(issuer.token(aud=["api", "other"])) == 200
         assert await status(issuer.token()) == 200
+        # for this client, and made for another one
+        assert await status(issuer.token(azp="other")) == 401
+        assert await status(issuer.token(aud=[CLIENT, "other"], azp="other")) == 401
+        assert await status(issuer.token(aud=[CLIENT, "other"])) == 401
+        assert await status(issuer.token(aud=[CLIENT, "other"], azp=CLIENT)) == 200
+        assert await status(issuer.token(aud=["api", CLIENT], azp="other")) == 200
         # an access token for the client is not for the API, and no token opens a page
         assert await status(issuer.token(**access_token)) == 401
         assert await status(issuer.token(aud="other")) == 401
@@ -448,6 +457,33 @@ def test_an_issuer_that_does_not_answer_lets_nobody_in_and_keeps_who_is_in(
         assert (await browser.get("/")).shown == ["alice", ["shop"]]
 
     served(access, work)
+
+
+def test_no_more_than_some_tokens_wait_for_an_issuer_that_hangs() -> None:
+    async def work() -> None:
+        began, end = asyncio.Event(), asyncio.Event()
+
+        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            began.set()
+            await end.wait()
+            writer.close()
+
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            provider = Provider(Oidc(f"http://127.0.0.1:{port}", CLIENT, URL))
+            waiting = [asyncio.create_task(provider.keys(f"key-{number}")) for number in range(64)]
+            await began.wait()
+            with pytest.raises(IssuerUnavailable, match="too many tokens wait"):
+                await provider.keys("one more")
+            end.set()
+            found = await asyncio.gather(*waiting, return_exceptions=True)
+            assert {type(one) for one in found} == {IssuerUnavailable}
+            assert not [one for one in found if "too many" in str(one)]
+            with pytest.raises(IssuerUnavailable, match="does not answer"):
+                await provider.keys("later")
+            await provider.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize(
