@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -53,8 +54,10 @@ class FeedError(Exception):
 
 def start_feeder(url: str) -> Awaitable[ChildProcess]:
     """Start the process that writes the index at ``url``."""
+    # arguments can be read by every process of the machine, and a URL may have a password
+    environment = {**os.environ, "CHAINS_INDEX": url}
     # -P: modules in the working folder are not imported
-    return start_process(sys.executable, "-P", "-m", "chains", "index", "feed", "--index", url)
+    return start_process(sys.executable, "-P", "-m", "chains", "index", "feed", env=environment)
 
 
 class Feed:

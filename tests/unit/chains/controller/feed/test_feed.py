@@ -197,3 +197,14 @@ def test_another_index_is_written_by_another_process() -> None:
 
     carry_out(work())
     assert started.number == 2
+
+
+def test_the_url_of_the_index_is_no_argument_which_every_process_could_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, started = "postgresql://chains:secret@db.example.com/index", []
+    monkeypatch.setattr(feeding, "start_process", lambda *program, env: started.append((program, env)))
+    feeding.start_feeder(url)
+    ((program, env),) = started
+    assert env["CHAINS_INDEX"] == url
+    assert not any("secret" in part for part in program)
