@@ -29,6 +29,8 @@ _LOGIN_COOKIE: Final = "__Host-chains-login-"
 _LOGIN_SECONDS: Final = 600.0
 _NAME: Final = 8
 """Characters of the state in the name of its cookie: several logins at once each have one."""
+_MOST_BEGUN: Final = 3000
+"""Characters of all cookies of logins that were begun: HTTP servers take about 8000 of a browser at once."""
 _STATE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _MOST_USED: Final = 100_000
 _LONGEST_CODE: Final = 4096
@@ -83,6 +85,11 @@ class Login:
             "verifier": verifier,
             "to": local_path(request.query.get("to", "")),
         }
+        begun = {name: text for name, text in request.cookies.items() if name.startswith(_LOGIN_COOKIE)}
+        if sum(len(name) + len(text) for name, text in begun.items()) > _MOST_BEGUN:
+            # logins that nobody finished must not make the browser's requests too long for an answer
+            for name in begun:
+                end_cookie(response, name)
         sealed = self._sealed.seal("login", content, _LOGIN_SECONDS)
         set_cookie(response, f"{_LOGIN_COOKIE}{state[:_NAME]}", sealed, _LOGIN_SECONDS)
         return response

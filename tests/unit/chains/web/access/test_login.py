@@ -157,6 +157,21 @@ def test_several_logins_of_one_browser_at_once_all_count(issuer: LoginIssuer, ac
     served(access, work)
 
 
+def test_logins_that_nobody_finishes_do_not_lock_the_browser_out(issuer: LoginIssuer, access: Access) -> None:
+    async def work(server: Server) -> None:
+        for to in ("/", f"/search?q={'a' * 1900}"):
+            browser = await logged_in(server, issuer)
+            for _ in range(40):
+                answer = await browser.get(f"{LOGIN}?{urlencode({'to': to})}")
+                assert answer.status == 303
+            assert (await browser.get("/")).shown == ["alice", ["shop"]]
+            # and the newest can be finished
+            back = issuer.code(answer.location)[1].removeprefix(URL)
+            assert (await browser.get(back)).location == to
+
+    served(access, work)
+
+
 async def refused(server: Server, browser: Browser, back: str, why: str) -> Answer:
     """Come back to the server, which must not take it."""
     answer = await browser.get(back)
