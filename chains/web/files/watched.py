@@ -45,9 +45,14 @@ class Watched(Generic[T]):
         """Return the value of the files as they are. Raises what ``load`` raises."""
         await self.state()
         async with self._lock:
-            if self._value is None:
-                self._value = await asyncio.to_thread(self._load)
-            return self._value
+            if self._value is not None:
+                return self._value
+            state = self._state
+            found = await asyncio.to_thread(self._load)
+            if state == self._state:
+                # else the files changed while they were read: the next request reads them again
+                self._value = found
+            return found
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
