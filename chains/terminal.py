@@ -95,6 +95,16 @@ def write_error(text: str) -> None:
         sys.stderr.flush()
 
 
+def write_error_line(text: str) -> None:
+    """Write one line to standard error, for a log that may lose none.
+
+    Raises :class:`OSError` if it is closed.
+    """
+    if sys.stderr is None:
+        raise OSError(errno.EBADF, "closed")
+    write_error(plain(text))
+
+
 def watched_error() -> TextIO | None:
     """Return standard error if it is a terminal, else None."""
     stream = sys.stderr  # None if the process was started without it

@@ -41,6 +41,11 @@ def plain(text: str) -> str:
     return _NOT_ASCII.sub(_escape, text)
 
 
+def escaped(char: str) -> str:
+    """Return characters as escapes in ASCII, as :func:`plain` writes those that are not seen."""
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
 def told(text: str) -> str:
     """Return an error, a reason or a log message for people: escaped, and with secrets masked."""
     return plain(mask(text))
@@ -55,10 +60,7 @@ def plain_json(text: str) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    return "".join(
-        char if _is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in match[0]
-    )
+    return "".join(char if _is_visible(char) else escaped(char) for char in match[0])
 
 
 def _escape_json(match: re.Match[str]) -> str:

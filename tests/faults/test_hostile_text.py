@@ -242,6 +242,11 @@ CASES = {
     "controller: a number": Case(["controller", "--workers", HOSTILE], 2, r"\x1b[2J"),
     "resign: a kubeconfig": Case(["resign", "team/build", "--kubeconfig", HOSTILE], 2),
     "backfill: a time": Case(["backfill", "--since", HOSTILE, "--kubeconfig", "x"], 2),
+    "access: a file": Case(["access", "check", HOSTILE], 1),
+    "retention: a file": Case(["retention", "lint", HOSTILE], 1),
+    "report: a run": Case(["report", "--runs", "name.json", *BY_KEY, "--store", "file:strange", "--out", "reported"], 1, "1 failed"),
+    "report: a folder": Case(["report", "check", HOSTILE], 1),
+    "web: an address": Case(["web", "--host", HOSTILE], 2, r"\x1b[2J"),
     "finalizers: a kubeconfig": Case(["finalizers", "release", "--kubeconfig", HOSTILE], 2),
 }  # fmt: skip
 

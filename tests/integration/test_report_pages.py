@@ -21,6 +21,8 @@ CHROMIUM = "/usr/bin/chromium"
 LEFT_OUT = (
     "Inline style violates Content Security Policy (meta tag)",
     "Text run is not in Unicode Normalization",
+    # its guess of a language, where the text is that of strangers
+    "This document appears to be written in",
 )
 
 

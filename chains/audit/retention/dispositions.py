@@ -99,7 +99,9 @@ class Dispositions:
             record = DispositionRecord.from_bytes(bundle.envelope.payload)
         except (SignerError, EvidenceError):
             return None
-        if keyid in self.run_keys or record.too_early or record.decided > self.now:
+        # a report counts in whole seconds
+        decided = record.decided.replace(microsecond=0)
+        if keyid in self.run_keys or record.too_early or decided > self.now:
             return None
         return Disposed(record, keyid)
 

@@ -51,7 +51,6 @@ async def _serve(place: Place, settings: Settings) -> int:
             except (ChainsError, MissingError, StoreError, OSError, ValueError) as error:
                 answer = {"error": str(error) or type(error).__name__}
             write_line(json.dumps(answer))
-            sys.stdout.flush()
     return OK
 
 

@@ -16,7 +16,7 @@ from chains.cli.index.trusting import trust_options
 from chains.cli.web.verifying import trusting_of
 from chains.errors import UsageError
 from chains.index.database import DEFAULT, place_of
-from chains.terminal import say
+from chains.terminal import say, write_error_line
 
 if TYPE_CHECKING:
     from chains.web.access.log import AccessLog
@@ -80,12 +80,20 @@ def _web(options: Options) -> int:
     return run(found, build, has_access=access is not None)
 
 
+class _StandardError:
+    """Takes lines of the log of accesses."""
+
+    def write(self, line: bytes) -> None:
+        """Write one line. Raises :class:`OSError` if nobody can read it."""
+        write_error_line(line.decode().removesuffix("\n"))
+
+
 def _access_log(options: Options) -> AccessLog:
     """Return where each request is written: nowhere only if this machine alone is let in."""
-    from chains.web.access.log import AccessLog, File, Nowhere, Stream  # noqa: PLC0415
+    from chains.web.access.log import AccessLog, File, Nowhere  # noqa: PLC0415
 
     path = options.access_log or ("-" if options.access else "")
-    log = Stream() if path == "-" else File(Path(path)) if path else Nowhere()
+    log = _StandardError() if path == "-" else File(Path(path)) if path else Nowhere()
     return AccessLog(log, lambda: datetime.now(UTC))
 
 

@@ -1,12 +1,11 @@
 """The JSON Schema of a report, made from its types. ``docs/report.schema.json`` is the published copy.
 
-``python -m chains.report.document.schema`` prints it.
+``python docs/generate_report_schema.py`` writes it.
 """
 
 from __future__ import annotations
 
 import inspect
-import sys
 import types
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -75,7 +74,3 @@ def _object(kind: Any, known: dict[str, Any]) -> dict[str, Any]:
         "required": list(members),
         "properties": {name: _of(member, known) for name, member in members.items()},
     }
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_bytes().decode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from chains.text import plain
+from chains.text import escaped, plain
 
 REPERTOIRE: Final = (
     (0x20, 0x7E), (0xA1, 0xAC), (0xAE, 0x17F), (0x386, 0x386), (0x388, 0x38A), (0x38C, 0x38C), (0x38E, 0x3A1),
@@ -33,7 +33,7 @@ def shown(text: str) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape", "surrogatepass").decode("ascii")
+    return escaped(match[0])
 
 
 def pieces(text: str) -> list[str]:

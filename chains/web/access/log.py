@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -31,15 +30,6 @@ class Log(Protocol):
 
     def write(self, line: bytes) -> None:
         """Write one line, with its end."""
-
-
-class Stream:
-    """Standard error."""
-
-    def write(self, line: bytes) -> None:
-        """Write one line."""
-        sys.stderr.write(line.decode())
-        sys.stderr.flush()
 
 
 class Nowhere:

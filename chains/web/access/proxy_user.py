@@ -8,6 +8,7 @@ from typing import Final
 
 from multidict import CIMultiDictProxy
 
+from chains.text import plain
 from chains.web.access.settings import Access, Proxy
 from chains.web.viewer import Viewer
 
@@ -54,6 +55,6 @@ def _one(name: str, given: Mapping[str, list[str]], longest: int = _LONGEST) -> 
     if len(values) > 1:
         raise HeaderRefused(f"the header {name} stands there twice")
     value = values[0].strip() if values else ""
-    if len(value) > longest or not (value.isprintable() or not value):
+    if len(value) > longest or plain(value) != value:
         raise HeaderRefused(f"the header {name} is too long, or has characters that cannot be shown")
     return value

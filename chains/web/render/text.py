@@ -27,7 +27,7 @@ def shown(text: object, longest: int = LONGEST) -> Markup:
     The mark makes it differ from the same letters in the text itself.
     """
     whole = str(text)
-    if len(whole) <= longest and whole.isascii() and whole.isprintable():
+    if len(whole) <= longest and not _HIDDEN.search(whole):
         return escape(whole)
     cut = whole[:longest]
     parts: list[str] = []

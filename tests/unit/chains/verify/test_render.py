@@ -149,6 +149,6 @@ def test_every_code_is_documented_and_none_that_is_not_there() -> None:
     assert documented("Results") == {result.value for result in Result}
     others = {
         "evidence", "store", "target", "image-signature", "provenance", "transparency-log", "timestamp",
-        "hermetic", "namespace", "revocation-list",
+        "hermetic", "namespace", "revocation-list", "files",
     }  # fmt: skip
     assert documented("Checks") == set(_STEPS) | others

@@ -20,6 +20,7 @@ from chains.audit.retention import dispose, inbox
 from chains.audit.retention.record import DispositionRecord
 from chains.cli.main import run as chains
 from chains.statements.statement import DISPOSITION, parse_statement
+from chains.text import rfc3339
 from signers.formats.dsse import Envelope
 from signers.keys.keyfile import open_keyfile
 from signers.sealer import Sealer
@@ -470,8 +471,12 @@ def test_a_registry_has_no_records_and_is_not_asked(run: Run) -> None:
 def test_a_report_of_a_period_tells_what_was_disposed_of(run: Run) -> None:
     attest("file:store", 1, 2)
     write_rules(holds=[hold(runs=[uid_of(2)])])
-    run(0, *dispose_words("file:store", "--apply"))
-    words = ["report", "--runs", "runs.json", "--store", "file:store", "--key", "e.pub", "--out", "made",
+    done = run(0, *dispose_words("file:store", "--apply"))
+    (record, *_) = find("file:store", done["records"][0])
+    decided = DispositionRecord.from_bytes(_payload(record)).decided
+    # a report counts in whole seconds, and one of the same second may begin before the decision
+    at = rfc3339(decided.replace(microsecond=0))
+    words = ["report", "--at", at, "--runs", "runs.json", "--store", "file:store", "--key", "e.pub", "--out", "made",
              "--from", "2020-10-01T00:00:00Z", "--to", "2020-11-01T00:00:00Z"]  # fmt: skip
     for more, counted in (((), ("missing", 1)), (("--disposition-key", "d.pub"), ("disposed", 1))):
         chains([*words, *more])

@@ -38,7 +38,7 @@ def test_the_description_is_openapi(described: dict[str, Any]) -> None:
 
 
 def test_the_committed_copy_is_what_the_code_describes(described: dict[str, Any]) -> None:
-    assert COPY.read_bytes() == written(described), "run python -m chains.web.api > docs/openapi.json"
+    assert COPY.read_bytes() == written(described), "run python docs/generate_openapi.py"
 
 
 def test_a_wrong_description_is_no_openapi(described: dict[str, Any]) -> None:
