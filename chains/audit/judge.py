@@ -210,8 +210,10 @@ class Judge:
         return Answer(State.MISSING, Why.NO_EVIDENCE, "no store has evidence of this run")
 
     async def _disposed(self, run: KnownRun) -> Answer | None:
-        """Return what a disposition record that counts says about a run, None without one."""
-        found = await self.dispositions.of_run(run.uid) if self.dispositions is not None else None
+        """Return what a disposition record of the evidence that is demanded of a run says, None without one."""
+        if self.dispositions is None:
+            return None
+        found = await self.dispositions.of_run(run.uid, self.verifier.criteria.wanted_types)
         return None if found is None else Answer(State.DISPOSED, Why.DISPOSED, found.words)
 
     def _without_evidence(self, run: KnownRun, raw: Mapping[str, Json] | None, problem: str) -> Answer | None:

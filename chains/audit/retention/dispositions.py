@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,10 +55,13 @@ class Dispositions:
     run_keys: AbstractSet[str] = frozenset()
     problems: list[str] = field(default_factory=list)
 
-    async def of_run(self, uid: str) -> Disposed | None:
-        """Return a record that counts and names a run, None without one."""
+    async def of_run(self, uid: str, types: Collection[str]) -> Disposed | None:
+        """Return a record that counts of evidence of a run with one of the predicate types, None without one.
+
+        A record of other evidence of the run, such as its execution report, says nothing about these.
+        """
         async for found in self._about(uid_digest(uid)):
-            if any(piece.signed_uid == uid for piece in found.record.pieces):
+            if any(one.signed_uid == uid and one.predicate_type in types for one in found.record.pieces):
                 return found
         return None
 

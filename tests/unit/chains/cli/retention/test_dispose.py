@@ -214,6 +214,29 @@ def test_an_audit_counts_what_was_disposed_of_only_with_a_record_that_counts(sto
     assert run(1, *audit, "--disposition-key", "d.pub", "--key", "d.pub")["counts"]["missing"] == 1
 
 
+def test_a_record_of_the_execution_report_excuses_no_provenance_that_is_gone(run: Run) -> None:
+    store = "oci-layout:store"
+    attest(store, 1)
+    rules = json.loads(json.dumps(RULES))
+    rules["spec"]["classes"] = [
+        {"name": "long", "match": {"predicateTypes": ["https://slsa.dev/*"]}, "keep": "36500d", "reason": "law"},
+        {"name": "short", "match": {"predicateTypes": ["https://in-toto.io/*"]}, "keep": "30d", "reason": "rule"},
+    ]
+    Path("rules.yaml").write_text(json.dumps(rules))
+    assert run(0, *dispose_words(store, "--apply"))["deleted"] > 0
+    audit = ("audit", "--runs", "runs.json", "--store", store, "--disposition-key", "d.pub", "--all")
+    assert run(0, *audit)["counts"]["evidenced"] == 1
+
+    async def without_a_record() -> list[str]:
+        async with open_store(store) as opened:
+            left = (await opened.find_run(uid_of(1))).evidence
+            return list(await opened.delete([Doomed(one.location, one.digest, uid_of(1)) for one in left]))
+
+    assert set(asyncio.run(without_a_record())) == {""}
+    found = run(1, *audit)
+    assert (found["runs"][0]["state"], found["counts"]["disposed"]) == ("missing", 0)
+
+
 @pytest.mark.parametrize(
     "change",
     ["too-early", "unsigned", "other-run", "future"],
