@@ -217,7 +217,13 @@ class Judge:
         return None if found is None else Answer(State.DISPOSED, Why.DISPOSED, found.words)
 
     def _without_evidence(self, run: KnownRun, raw: Mapping[str, Json] | None, problem: str) -> Answer | None:
-        """Return why a finished run has no evidence, as far as something is known about it."""
+        """Return why a finished run has no evidence, as far as something is known about it.
+
+        A signed ledger that says that the run was attested, or was to be, counts before the record: labels
+        can be changed after the end.
+        """
+        if run.recorded in {"evidenced", "failed"}:
+            return _recorded(run)
         if raw is not None and (left_out := self.left_out(raw)):
             return Answer(State.SKIPPED, Why.LEFT_OUT, left_out)
         if problem:

@@ -513,6 +513,38 @@ def test_a_signed_day_of_the_ledger_says_that_a_run_was_left_out(audit: Audit, t
     assert "the run carries skip-me" in one["words"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (EntryKind.EVIDENCED, ("missing", "evidence_gone")),
+        (EntryKind.FAILED, ("failed", "attesting_failed")),
+    ],
+)
+def test_a_label_that_came_later_leaves_out_no_run_that_the_ledger_says_was_attested(
+    kind: EntryKind, expected: tuple[str, str], audit: Audit, tmp_path: Path
+) -> None:
+    attest(task_run(1))
+    clock, sealer = Clock(datetime(2026, 10, 1, tzinfo=UTC)), sealer_of(tmp_path)
+    Path("ledger.pub").write_bytes(sealer.signer.public_pem)
+    writer = LogWriter(tmp_path / "ledger", ORIGIN, clock)
+    run = Run("TaskRun", "team-2", "run-2", uid_of(2))
+    entries = [
+        RunEntry(clock.now, EntryKind.SEEN, run, created=time_of(2)),
+        RunEntry(clock.now, EntryKind.FINISHED, run, completed=time_of(2, 9), succeeded=True),
+        RunEntry(clock.now, kind, run),
+    ]
+    assert not any(writer.append(entries))
+    clock.move(days=1)
+    assert close_due(writer, sealer, clock.now)
+    writer.close()
+    Path("config.json").write_text(json.dumps({"filter.skip": "example.com/skip"}))
+    labelled = write("labelled.json", with_metadata(task_run(2), labels={"example.com/skip": "true"}))
+    words = ("--runs", labelled, "--config", "config.json")
+    assert reasons(audit(4, *words)) == {"run-2": ("skipped", "left_out")}
+    words = (*words, "--ledger", "ledger", "--ledger-key", "ledger.pub", "--to", "2026-10-01T23:00:00Z")
+    assert reasons(audit(1, *words)) == {"run-2": expected}
+
+
 def test_metrics_that_cannot_be_written_name_their_file_after_the_answer(
     audit: Audit, capsys: pytest.CaptureFixture[str]
 ) -> None:
