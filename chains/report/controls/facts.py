@@ -15,7 +15,8 @@ from typing import Final
 
 from chains.report.controls.fact import Fact, Kind, Value
 from chains.report.controls.tally import Tally
-from chains.report.document.format import COUNTED, Scope, Source
+from chains.report.document.format import COUNTED, Head, Scope, Source
+from chains.report.gather.signers import MOST_REVOCATIONS
 
 _facts: dict[str, Fact] = {}
 FACTS: Final[Mapping[str, Fact]] = MappingProxyType(_facts)
@@ -303,14 +304,31 @@ def signing_keys(counted: Tally) -> Value:
 @_fact(Kind.FLAG, _AGAIN)
 def signers_trusted(counted: Tally) -> Value:
     """Each key and identity that signed evidence is listed, and is trusted at the report time."""
-    trusted = {key["signer"] for key in counted.head["keys"] if key["trusted"] and key["status"] != "revoked"}
-    return bool(counted.signers) and counted.signers <= trusted
+    trusted = {key["signer"] for key in counted.head["keys"] if key["trusted"]}
+    return bool(counted.signers) and counted.signers <= trusted - _revoked(counted.head)
 
 
 @_fact(Kind.COUNT, _AGAIN)
 def revoked_keys_used(counted: Tally) -> Value:
-    """Keys that are revoked, and signed evidence of the report."""
-    return sum(key["status"] == "revoked" and key["attestations"] > 0 for key in counted.head["keys"])
+    """Keys and identities that are revoked at the report time, and signed evidence of the report."""
+    listed = counted.head["revocations"]
+    if listed is not None and len(listed) >= MOST_REVOCATIONS:
+        return None  # the report does not have all entries
+    revoked = _revoked(counted.head)
+    return sum(key["signer"] in revoked and key["attestations"] > 0 for key in counted.head["keys"])
+
+
+def _revoked(head: Head) -> set[str]:
+    """Return the signers that a key set or a list revokes; evidence of the time before may still count.
+
+    An expression of a list names no signer, and is not found.
+    """
+    at = _moment(head["scope"]["at"])
+    return {key["signer"] for key in head["keys"] if key["status"] == "revoked"} | {
+        one["value"]
+        for one in head["revocations"] or ()
+        if one["kind"] in {"key", "identity"} and (one["since"] is None or _moment(one["since"]) <= at)
+    }
 
 
 @_fact(Kind.FLAG, _CHECK)

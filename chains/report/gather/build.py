@@ -20,7 +20,7 @@ from chains.report.gather.limits import LIMITS
 from chains.report.gather.prices import Prices
 from chains.report.gather.program import this_program
 from chains.report.gather.recorder import Recorder
-from chains.report.gather.signers import criteria_of, revocations_of
+from chains.report.gather.signers import MOST_REVOCATIONS, criteria_of, revocations_of
 from chains.report.gather.tally import Tally, counts_of
 from chains.tekton.raw import parse_time
 from chains.text import count, rfc3339
@@ -258,6 +258,9 @@ def _unknown(audit: Audit, recorder: Recorder, given: Given, counted: _Counted) 
         yield {"what": "exemptions", "why": "neither a ledger nor policies were given (--ledger, --policy)"}
     if recorder.verifier.revocations is None:
         yield {"what": "revocations", "why": "no revocation list was given (--revocations)"}
+    elif (left := sum(len(one.entries) for one in recorder.verifier.revocations.lists) - MOST_REVOCATIONS) > 0:
+        why = f"a report has {MOST_REVOCATIONS:,} entries; the lists are cited by their digests"
+        yield {"what": f"{count(left, 'further entry', 'further entries')} of the revocation lists", "why": why}
     if not given.configuration:
         why = "no configuration was given (--config), so no run counts as left out by one"
         yield {"what": "which runs the configuration leaves out", "why": why}

@@ -11,6 +11,7 @@ from chains.report.controls.fact import Value
 from chains.report.controls.facts import FACTS, measure_all
 from chains.report.controls.tally import tally
 from chains.report.document.file import Document
+from chains.report.gather.signers import MOST_REVOCATIONS
 from tests.unit.chains.report.controls import made
 
 CERTIFICATE = made.key(kind="certificate", custody=None, algorithm=None, notBefore=None, notAfter=None)
@@ -23,6 +24,14 @@ def levels(**given: int) -> list[dict[str, Any]]:
 
 def signed(**given: Any) -> Document:
     return made.document(attestations=[made.attestation(10), made.attestation(20, **given)])
+
+
+LATER = "2026-11-02T10:00:01Z"
+"""A second after the report time."""
+
+
+def revoked(value: str, kind: str = "key", since: str | None = "2026-10-20T00:00:00Z") -> dict[str, Any]:
+    return {"kind": kind, "value": value, "since": since, "reason": "lost", "list": made.digest(1)}
 
 
 CASES: list[tuple[str, Document, Value]] = [
@@ -78,6 +87,14 @@ CASES: list[tuple[str, Document, Value]] = [
     ("signers-trusted", made.document(keys=[made.key(status="retired")]), True),
     ("revoked-keys-used", made.document(keys=[made.key(status="revoked", attestations=0)]), 0),
     ("revoked-keys-used", made.document(keys=[made.key(status="revoked", attestations=1)]), 1),
+    ("revoked-keys-used", made.document(revocations=[revoked(made.SIGNER)]), 1),
+    ("revoked-keys-used", made.document(revocations=[revoked(made.SIGNER, since=None)]), 1),
+    ("revoked-keys-used", made.document(revocations=[revoked("another")]), 0),
+    ("revoked-keys-used", made.document(revocations=[revoked(made.SIGNER, kind="builder")]), 0),
+    ("revoked-keys-used", made.document(revocations=[revoked(made.SIGNER, since=LATER)]), 0),
+    ("revoked-keys-used", made.document(revocations=[revoked("another")] * MOST_REVOCATIONS), None),
+    ("signers-trusted", made.document(revocations=[revoked(made.SIGNER)]), False),
+    ("signers-trusted", made.document(revocations=[revoked(made.SIGNER, since=LATER)]), True),
     ("keys-described", made.document(keys=[made.key()]), True),
     ("keys-described", made.document(keys=[CERTIFICATE]), True),
     ("keys-described", made.document(keys=[made.key(algorithm=None)]), False),
