@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def gathered(
     ``period`` replaces that of the options. Raises :class:`UsageError` and what reading the sources raises.
     """
     now = at.moment
-    period = period or period_of(options, now)
+    period = period or _period_of(options, at)
     counters = carry_out(read_counters(options))
     at_once = whole_number(options.at_once, "--at-once", 1, MOST_AT_ONCE)
     policy = policy_of(options, settings)
@@ -197,6 +197,16 @@ def gathered(
         document = build(audit, recorder, given)
         add_controls(document, maps)
         yield document
+
+
+def _period_of(options: Options, at: At) -> Period:
+    """Return the period of the options. A report of a given time has no runs that ended later."""
+    found = period_of(options, at.moment)
+    if found.until is not None or at.source == "clock":
+        return found
+    if found.since is not None and found.since >= at.moment:
+        raise UsageError("--from is not before the report time: no time is between them")
+    return replace(found, until=at.moment)
 
 
 def _ignore(state: State) -> None:

@@ -258,9 +258,14 @@ def _unknown(audit: Audit, recorder: Recorder, given: Given, counted: _Counted) 
         yield {"what": "exemptions", "why": "neither a ledger nor policies were given (--ledger, --policy)"}
     if recorder.verifier.revocations is None:
         yield {"what": "revocations", "why": "no revocation list was given (--revocations)"}
-    elif (left := sum(len(one.entries) for one in recorder.verifier.revocations.lists) - MOST_REVOCATIONS) > 0:
+    elif (
+        left := sum(len(one.entries) for one in recorder.verifier.revocations.lists) - MOST_REVOCATIONS
+    ) > 0:
         why = f"a report has {MOST_REVOCATIONS:,} entries; the lists are cited by their digests"
-        yield {"what": f"{count(left, 'further entry', 'further entries')} of the revocation lists", "why": why}
+        yield {
+            "what": f"{count(left, 'further entry', 'further entries')} of the revocation lists",
+            "why": why,
+        }
     if not given.configuration:
         why = "no configuration was given (--config), so no run counts as left out by one"
         yield {"what": "which runs the configuration leaves out", "why": why}

@@ -80,6 +80,21 @@ def test_source_date_epoch_is_the_report_time(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "SHA256SUMS"}
 
 
+def test_a_report_of_a_given_time_has_no_run_that_ended_later(
+    world: World, out: Path, tmp_path: Path
+) -> None:
+    words = ["report", *sources(world), "--at", "2026-10-01T00:00:30Z", "--formats", "json"]
+    assert chains([*words, "--out", str(tmp_path / "out")]) == 1
+    found = loaded(tmp_path / "out")
+    assert found["scope"]["until"] == "2026-10-01T00:00:30Z"
+    ends = [one["finished"] for one in found["runs"] if one["finished"]]
+    assert ends
+    assert max(ends) < "2026-10-01T00:00:30Z"
+    everything = [one["finished"] for one in loaded(out)["runs"] if one["finished"]]
+    assert len(ends) == sum(one < "2026-10-01T00:00:30Z" for one in everything) < len(everything)
+    assert chains([*words, "--from", "2026-10-01T00:00:30Z", "--out", str(tmp_path / "none")]) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

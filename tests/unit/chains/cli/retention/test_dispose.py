@@ -219,8 +219,18 @@ def test_a_record_of_the_execution_report_excuses_no_provenance_that_is_gone(run
     attest(store, 1)
     rules = json.loads(json.dumps(RULES))
     rules["spec"]["classes"] = [
-        {"name": "long", "match": {"predicateTypes": ["https://slsa.dev/*"]}, "keep": "36500d", "reason": "law"},
-        {"name": "short", "match": {"predicateTypes": ["https://in-toto.io/*"]}, "keep": "30d", "reason": "rule"},
+        {
+            "name": "long",
+            "match": {"predicateTypes": ["https://slsa.dev/*"]},
+            "keep": "36500d",
+            "reason": "law",
+        },
+        {
+            "name": "short",
+            "match": {"predicateTypes": ["https://in-toto.io/*"]},
+            "keep": "30d",
+            "reason": "rule",
+        },
     ]
     Path("rules.yaml").write_text(json.dumps(rules))
     assert run(0, *dispose_words(store, "--apply"))["deleted"] > 0
