@@ -89,10 +89,23 @@ def _unsigned(folder: Path, signed: dict[str, str]) -> Iterator[str]:
     """Yield the files that nobody signed. The list of checksums is followed in place of a signature."""
     for path in sorted(folder.iterdir()):
         if path.name == SUMS:
-            for line in path.read_text(errors="replace").splitlines():
-                digest, _, name = line.partition("  ")
-                other = folder / Path(name).name
-                if not other.is_file() or digest_of(other) != digest:
-                    yield f"{SUMS} has another checksum of {name}"
+            yield from _wrong_sums(path, signed)
         elif path.name not in signed and not _BUNDLE.fullmatch(path.name):
             yield f"{path.name} was not signed"
+
+
+def _wrong_sums(path: Path, signed: dict[str, str]) -> Iterator[str]:
+    """Yield what is wrong with a list of checksums: it has every signed file, and files of the folder alone."""
+    if not path.is_file():
+        yield f"{SUMS} is no file"
+        return
+    left = set(signed)
+    there = {one.name for one in path.parent.iterdir()}
+    for line in read_bytes(path, _LARGEST).decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        other = path.parent / name
+        if name not in there or not other.is_file() or digest_of(other) != digest:
+            yield f"{SUMS} has another checksum of {name}"
+        left.discard(name)
+    for name in sorted(left):
+        yield f"{SUMS} has no checksum of {name}"

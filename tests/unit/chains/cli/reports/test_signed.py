@@ -37,6 +37,16 @@ def statement(out: Path) -> dict:
     return json.loads(b64decode(bundle["dsseEnvelope"]["payload"]))
 
 
+def rename_in_sums(out: Path, name: str, other: str) -> None:
+    sums = out / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace(f"  {name}\n", f"  {other}\n"))
+
+
+def instead_of_sums(out: Path) -> Path:
+    (out / "SHA256SUMS").unlink()
+    return out / "SHA256SUMS"
+
+
 def test_the_statement_is_about_every_file(out: Path) -> None:
     found = statement(out)
     assert found["predicateType"] == PREDICATE == "https://provenance.chains/period-report/v1"
@@ -74,6 +84,11 @@ def test_a_stranger_signed_nothing(world: World, out: Path) -> None:
         (lambda out: (out / "runs.csv").unlink(), "runs.csv is missing"),
         (lambda out: (out / "report.pdf").write_text("x"), "report.pdf was not signed"),
         (lambda out: (out / "SHA256SUMS").write_text("00  runs.csv\n"), "another checksum of runs.csv"),
+        (lambda out: (out / "SHA256SUMS").write_text(""), "SHA256SUMS has no checksum of runs.csv"),
+        (lambda out: rename_in_sums(out, "runs.csv", "../runs.csv"), "another checksum of ../runs.csv"),
+        (lambda out: rename_in_sums(out, "runs.csv", "x" * 300), "another checksum of xxx"),
+        (lambda out: instead_of_sums(out).mkdir(), "SHA256SUMS is no file"),
+        (lambda out: instead_of_sums(out).symlink_to("nowhere"), "SHA256SUMS is no file"),
         (lambda out: shutil.copy(out / "runs.csv", out / "report.json"), "report.json is not the file"),
     ],
 )
