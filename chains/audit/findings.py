@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -184,22 +184,15 @@ class Audit:
     @property
     def undecided(self) -> list[str]:
         """Why the answer is not whole, in words; empty if it is."""
-        counts = self.counts
-        told = (
-            [count(counts[State.UNKNOWN], "run is", "runs are") + " unknown"] if counts[State.UNKNOWN] else []
+        told = undecided_of(
+            self.counts,
+            gaps=len(self.gaps),
+            lost=sum(len(one.problems) for one in self.sources),
+            problems=len(self.problems),
+            strays=sum(one.is_covered for one in self.strays),
         )
-        if self.gaps:
-            told.append(f"what ran in {count(len(self.gaps), 'gap')} is not known")
-        lost = sum(len(one.problems) for one in self.sources)
-        if lost:
-            told.append(f"{count(lost, 'part')} of the sources could not be read")
-        if self.problems:
-            told.append(count(len(self.problems), "question") + " had no answer")
-        covered = sum(one.is_covered for one in self.strays)
-        if covered:
-            told.append(f"evidence of {count(covered, 'run')} that a source should know and does not")
         if not self.total and not any(map(self._is_covered_by, self.sources)):
-            told.append("no finished run was found, which proves nothing")
+            told.append(NOTHING_FOUND)
         return told
 
     def _is_covered_by(self, source: Source) -> bool:
@@ -219,32 +212,7 @@ class Audit:
     @property
     def summary(self) -> list[str]:
         """The answer in sentences, the most important first."""
-        counts = self.counts
-        told = (
-            f"{counts[State.EVIDENCED]:,} of {self.total:,} finished runs have evidence that verified at "
-            f"{rfc3339(self.at)}"
-        )
-        others = [
-            f"{counts[state]:,} {'is' if counts[state] == 1 else 'are'} {state.value}"
-            for state in (State.MISSING, State.UNATTESTABLE, State.UNKNOWN)
-            if counts[state]
-        ]
-        if counts[State.FAILED]:
-            others.insert(0, f"{counts[State.FAILED]:,} failed")
-        told += "".join(f"{', ' if number else '; '}{one}" for number, one in enumerate(others))
-        if (covered := self.coverage) is not None:
-            told += f"; coverage {span(covered)}"
-        lines = [f"{told}."]
-        if self.undecided:
-            lines.append(f"Not whole: {'; '.join(self.undecided)}.")
-        beside = [
-            f"{counts[State.SKIPPED]:,} left out by the configuration" if counts[State.SKIPPED] else "",
-            f"{counts[State.DISPOSED]:,} disposed of with a record" if counts[State.DISPOSED] else "",
-            f"{counts[State.OPEN]:,} not ended, or deleted before the end" if counts[State.OPEN] else "",
-        ]
-        if any(beside):
-            lines.append(f"Not counted: {', '.join(filter(None, beside))}.")
-        return lines
+        return summary_of(self.counts, self.undecided, rfc3339(self.at))
 
     def by_namespace(self) -> list[tuple[str, Counter[State]]]:
         """Return the counts of each namespace, the worst first."""
@@ -252,6 +220,54 @@ class Audit:
         for one in self.runs:
             found.setdefault(one.namespace, Counter())[one.state] += 1
         return sorted(found.items(), key=lambda item: (*(-item[1][state] for state in _WORST), item[0]))
+
+
+def undecided_of(
+    counts: Mapping[State, int], *, gaps: int, lost: int, problems: int, strays: int
+) -> list[str]:
+    """Return why an answer is not whole, from what it has: numbers of gaps, of parts of sources that were
+    lost, of questions without an answer, and of evidence whose run a source should know."""
+    told = [count(counts[State.UNKNOWN], "run is", "runs are") + " unknown"] if counts[State.UNKNOWN] else []
+    if gaps:
+        told.append(f"what ran in {count(gaps, 'gap')} is not known")
+    if lost:
+        told.append(f"{count(lost, 'part')} of the sources could not be read")
+    if problems:
+        told.append(count(problems, "question") + " had no answer")
+    if strays:
+        told.append(f"evidence of {count(strays, 'run')} that a source should know and does not")
+    return told
+
+
+NOTHING_FOUND = "no finished run was found, which proves nothing"
+"""What is added to these reasons where no source proves that nothing ran."""
+
+
+def summary_of(counts: Mapping[State, int], undecided: Sequence[str], at: str) -> list[str]:
+    """Return an answer in sentences, the most important first; ``at`` is when it was found."""
+    total, least = sum(counts[state] for state in COUNTED), counts[State.EVIDENCED]
+    told = f"{least:,} of {total:,} finished runs have evidence that verified at {at}"
+    others = [
+        f"{counts[state]:,} {'is' if counts[state] == 1 else 'are'} {state.value}"
+        for state in (State.MISSING, State.UNATTESTABLE, State.UNKNOWN)
+        if counts[state]
+    ]
+    if counts[State.FAILED]:
+        others.insert(0, f"{counts[State.FAILED]:,} failed")
+    told += "".join(f"{', ' if number else '; '}{one}" for number, one in enumerate(others))
+    if total:
+        told += f"; coverage {span((Fraction(least, total), Fraction(least + counts[State.UNKNOWN], total)))}"
+    lines = [f"{told}."]
+    if undecided:
+        lines.append(f"Not whole: {'; '.join(undecided)}.")
+    beside = [
+        f"{counts[State.SKIPPED]:,} left out by the configuration" if counts[State.SKIPPED] else "",
+        f"{counts[State.DISPOSED]:,} disposed of with a record" if counts[State.DISPOSED] else "",
+        f"{counts[State.OPEN]:,} not ended, or deleted before the end" if counts[State.OPEN] else "",
+    ]
+    if any(beside):
+        lines.append(f"Not counted: {', '.join(filter(None, beside))}.")
+    return lines
 
 
 _WORST = (State.FAILED, State.MISSING, State.UNATTESTABLE, State.UNKNOWN)

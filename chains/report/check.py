@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from chains.audit.findings import NOTHING_FOUND, State, summary_of, undecided_of
+from chains.report.controls.load import own_maps
+from chains.report.controls.rows import cited_maps, control_rows
+from chains.report.controls.tally import tally as count_rows
 from chains.report.document.file import Document, canonical
-from chains.report.document.format import Attestation
+from chains.report.document.format import Attestation, Cited
 from chains.report.gather.tally import Tally
 from chains.text import excerpt
 
@@ -83,6 +87,9 @@ def count_again(document: Document, into: Differences) -> None:
             path = f"artifacts[{artifact['digest']} of {uid}].state"
             into.add(path, artifact["state"], runs.get(uid, "no such run"))
     _compare_counts(document, tally, into)
+    _compare_words(document, tally, into)
+    if not into:  # controls rest on all of it, and would tell each difference many times
+        _compare_controls(document, into)
 
 
 def _compare_counts(document: Document, tally: Tally, into: Differences) -> None:
@@ -113,6 +120,36 @@ def _compare_counts(document: Document, tally: Tally, into: Differences) -> None
             _compare(f"keys[{key['signer']}].{member}", key[member], found, into)  # type: ignore[literal-required]
     for name in used:
         into.add(f"keys[{name}]", None, "evidence that it signed")
+
+
+def _compare_words(document: Document, tally: Tally, into: Differences) -> None:
+    """Compare the sentences with what they are made from."""
+    head, counts = document.head, {state: tally.counts[state] for state in State}
+    population = head["population"]
+    undecided = undecided_of(
+        counts,
+        gaps=len(population["gaps"]),
+        lost=sum(len(one["problems"]) for one in population["sources"]),
+        problems=len(population["problems"]),
+        strays=sum(one["shouldBeKnown"] for one in population["evidenceWithoutRun"]),
+    )
+    if not tally.finished and population["undecided"][-1:] == [NOTHING_FOUND]:
+        undecided.append(NOTHING_FOUND)  # only the sources themselves say whether nothing ran
+    _compare("population.undecided", population["undecided"], undecided, into)
+    _compare("summary", head["summary"], summary_of(counts, undecided, head["scope"]["at"]), into)
+
+
+def _compare_controls(document: Document, into: Differences) -> None:
+    """Compare the controls of the maps that this program has, too. Those of other maps need the map."""
+    head = document.head
+    maps = [one for one in own_maps() if set(map(_name, cited_maps([one]))) <= set(map(_name, head["cited"]))]
+    names = {one.name for one in maps}
+    said = [one for one in head["controls"] if one["map"] in names]
+    _compare("controls", said, control_rows(maps, count_rows(document)), into)
+
+
+def _name(one: Cited) -> tuple[str, str, str]:
+    return one["what"], one["name"], one["digest"]
 
 
 def compare(said: Document, found: Document, into: Differences) -> None:

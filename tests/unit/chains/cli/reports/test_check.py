@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,30 @@ def test_every_count_that_is_changed_is_found_in_the_report_itself(out: Path) ->
         count_again(changed(document, path), found)
         assert len(found.kept) == 1, path
         assert found.kept[0].path.startswith(path[0])
+
+
+def test_sentences_and_controls_that_are_changed_are_found_in_the_report_itself(out: Path) -> None:
+    document = in_memory(out)
+
+    def told(change: Callable[[Json], None]) -> list[str]:
+        head, found = copy.deepcopy(document.head), Differences()
+        change(head)
+        rows = document.read_runs, document.read_artifacts, document.read_attestations
+        count_again(Document(head, *rows), found)
+        return [one.path for one in found.kept]
+
+    assert told(lambda head: None) == []
+    assert told(lambda head: head["summary"].__setitem__(0, "everything is evidenced.")) == ["summary[0]"]
+    assert told(lambda head: head["summary"].pop()) == [f"summary[{len(document.head['summary']) - 1}]"]
+    # without what makes it not whole, the answer reads better than it is
+    assert document.head["population"]["undecided"]
+    assert "population.undecided[0]" in told(lambda head: head["population"]["undecided"].clear())
+    number = next(n for n, one in enumerate(document.head["controls"]) if one["state"] == "not-evidenced")
+    better = told(lambda head: head["controls"][number].update(state="evidenced"))
+    assert len(better) == 1
+    assert better[0].startswith("controls[")
+    assert better[0].endswith("].state")
+    assert told(lambda head: head["controls"].pop())
 
 
 def test_a_run_that_is_left_out_or_called_evidenced_is_found(out: Path) -> None:
