@@ -210,7 +210,7 @@ class Judge:
         return Answer(State.MISSING, Why.NO_EVIDENCE, "no store has evidence of this run")
 
     async def _disposed(self, run: KnownRun) -> Answer | None:
-        """Return what a disposition record of the evidence that is demanded of a run says, None without one."""
+        """Return what a record of the evidence that is demanded of a run says, None without one."""
         if self.dispositions is None:
             return None
         found = await self.dispositions.of_run(run.uid, self.verifier.criteria.wanted_types)

@@ -95,7 +95,7 @@ def _unsigned(folder: Path, signed: dict[str, str]) -> Iterator[str]:
 
 
 def _wrong_sums(path: Path, signed: dict[str, str]) -> Iterator[str]:
-    """Yield what is wrong with a list of checksums: it has every signed file, and files of the folder alone."""
+    """Yield what is wrong with a list of checksums: it has every signed file, and no other folder's."""
     if not path.is_file():
         yield f"{SUMS} is no file"
         return

@@ -10,7 +10,8 @@ from chains.audit.compare import Period
 from chains.cli.arguments import FAILURE, FILE, OK, Argument, Option, Options
 from chains.cli.commands import Command
 from chains.cli.reports.gathering import At, gathered, gathering_options
-from chains.errors import UsageError
+from chains.errors import InputError, UsageError
+from chains.report.again import compare_forms
 from chains.report.check import Differences, compare, count_again
 from chains.report.document.file import Document, read_document
 from chains.report.names import REPORT
@@ -31,6 +32,9 @@ def _check(options: Options) -> int:
     document = read_document(path / REPORT if path.is_dir() else path)
     found = Differences()
     count_again(document, found)
+    if path.is_dir():
+        for left in _forms_again(path, document, found):
+            say(left)
     has_sources = any(getattr(options, name) for name in _SOURCES)
     if has_sources:
         scope = document.head["scope"]
@@ -42,6 +46,13 @@ def _check(options: Options) -> int:
     if found:
         return FAILURE
     return OK if has_sources else _UNDECIDED
+
+
+def _forms_again(folder: Path, document: Document, found: Differences) -> list[str]:
+    try:
+        return list(compare_forms(folder, document, found))
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from error
 
 
 def _moment(text: str) -> datetime:

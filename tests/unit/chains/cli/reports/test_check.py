@@ -205,3 +205,34 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "report.json").write_text("{}")
     assert chains(["report", "check", str(tmp_path)]) == 1
     assert "this is no report as it was written" in capsys.readouterr().err
+
+
+def test_a_form_that_is_not_what_the_document_gives_is_found(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(world, tmp_path / "out", "--formats", "html,markdown,csv,oscal,pdf,ksi") == 1
+    words = ["report", "check", str(tmp_path / "out"), "--output", "json"]
+    capsys.readouterr()
+    assert chains(words) == 4
+    assert capsys.readouterr().err == ""
+    forms = {path for path in (tmp_path / "out").iterdir() if path.name not in {"report.json", "SHA256SUMS"}}
+    assert {path.suffix for path in forms} == {".html", ".md", ".svg", ".csv", ".json", ".pdf"}
+    for path in forms:
+        path.write_bytes(path.read_bytes() + b" ")
+    assert chains(words) == 1
+    found = json.loads(capsys.readouterr().out)["differences"]
+    assert {one["path"] for one in found} == {path.name for path in forms}
+
+
+def test_forms_of_another_program_are_not_compared_and_that_is_said(
+    world: World, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = in_memory(out)
+    document.head["scope"]["tool"]["version"] = "0.0.0"
+    data = BytesIO()
+    write_document(document, data)
+    (tmp_path / "report.json").write_bytes(data.getvalue())
+    (tmp_path / "report.html").write_text("anything")
+    capsys.readouterr()
+    assert chains(["report", "check", str(tmp_path)]) == 4
+    assert "html: another program made the report" in capsys.readouterr().err
