@@ -150,7 +150,10 @@ def runs_with_pipeline(counted: Tally) -> Value:
 
 @_fact(Kind.FLAG, _AUDIT)
 def population_whole(counted: Tally) -> Value:
-    """No gap is open, every source was read whole, every question had an answer, no source contradicts."""
+    """No gap is open, every source was read whole, every question had an answer, no source contradicts.
+
+    And none of the images in use that were asked about is without a run.
+    """
     population = counted.head["population"]
     if not population["sources"]:
         return False
@@ -161,6 +164,7 @@ def population_whole(counted: Tally) -> Value:
         population["gaps"],
         population["problems"],
         population["differences"],
+        population["imagesWithoutRun"],
     )
     return not (lost or known or any(open_ends))
 

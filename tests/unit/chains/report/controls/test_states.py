@@ -253,6 +253,19 @@ def test_sources_that_contradict_each_other_are_no_whole_population() -> None:
     assert evidenced(document) == set()
 
 
+def test_an_image_in_use_without_a_run_leaves_no_control_evidenced() -> None:
+    image = {
+        "image": "r.example.com/a@sha256:1",
+        "reason": "no_evidence",
+        "words": "none",
+        "where": ["Pod/a/b"],
+    }
+    document = made.document(population=made.population(imagesWithoutRun=[image]), exitCode=1)
+    assert measure_all(tally(document))["population-whole"] is False
+    assert evidenced(document) == set()
+    assert evidenced(made.document())
+
+
 def test_the_key_of_the_ledger_must_not_sign_evidence() -> None:
     shared = made.population(ledgers=[made.ledger(signer=made.SIGNER)])
     found = fallen(made.document(population=shared))
