@@ -21,6 +21,7 @@ from storage.errors import StoreError
 from storage.record import Evidence
 
 if TYPE_CHECKING:
+    from chains.revocation.revocations import Revocations
     from signers.sigstore.trusted_root import TrustedRoot
 
 
@@ -45,6 +46,7 @@ class Disposed:
 class Dispositions:
     """The records in some stores. ``keys`` may sign records; none of ``run_keys``, which sign evidence, may.
 
+    A key that ``revocations`` strikes may not, either.
     ``problems`` has each store that did not answer, in words.
     """
 
@@ -53,6 +55,7 @@ class Dispositions:
     now: datetime
     root: TrustedRoot | None = None
     run_keys: AbstractSet[str] = frozenset()
+    revocations: Revocations | None = None
     problems: list[str] = field(default_factory=list)
 
     async def of_run(self, uid: str, types: Collection[str]) -> Disposed | None:
@@ -98,15 +101,18 @@ class Dispositions:
             return None
         try:
             bundle = _bundle_of(evidence)
-            keyid = verify_seal(bundle, self.keys, self.now, self.root).keyid
+            seal = verify_seal(bundle, self.keys, self.now, self.root)
             record = DispositionRecord.from_bytes(bundle.envelope.payload)
         except (SignerError, EvidenceError):
             return None
         # a report counts in whole seconds
         decided = record.decided.replace(microsecond=0)
-        if keyid in self.run_keys or record.too_early or decided > self.now:
+        if seal.keyid in self.run_keys or record.too_early or decided > self.now:
             return None
-        return Disposed(record, keyid)
+        times = [seal.moment] if seal.moment is not None else []
+        if self.revocations is not None and self.revocations.key(seal.keyid, times) is not None:
+            return None
+        return Disposed(record, seal.keyid)
 
 
 def is_disposition(evidence: Evidence) -> bool:

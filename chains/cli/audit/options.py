@@ -150,7 +150,9 @@ def dispositions_of(options: Options, asked: Asked, now: datetime, *own: ListedK
     keys = open_listed_keys(options.disposition_key) if options.disposition_key else []
     criteria = asked.verifier.criteria
     run_keys = {key.keyid for key in criteria.keys}
-    return Dispositions(asked.stores, [*keys, *own], now, criteria.trusted_root, run_keys)
+    return Dispositions(
+        asked.stores, [*keys, *own], now, criteria.trusted_root, run_keys, asked.verifier.revocations
+    )
 
 
 def policy_option() -> Option:

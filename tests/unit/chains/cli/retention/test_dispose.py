@@ -214,6 +214,19 @@ def test_an_audit_counts_what_was_disposed_of_only_with_a_record_that_counts(sto
     assert run(1, *audit, "--disposition-key", "d.pub", "--key", "d.pub")["counts"]["missing"] == 1
 
 
+def test_a_record_of_a_revoked_key_counts_for_nothing(run: Run) -> None:
+    attest("file:store", 1)
+    run(0, *dispose_words("file:store", "--apply"))
+    assert chains(["keys", "generate", "lists.pem"]) == 0
+    assert chains(["revoke", "add", "list.json", "--key", "d.pub", "--reason", "stolen"]) == 0
+    assert chains(["revoke", "sign", "list.json", "--key", "lists.pem", "--to", "signed.json"]) == 0
+    audit = ("audit", "--runs", "runs.json", "--store", "file:store", "--disposition-key", "d.pub", "--all")
+    assert run(4, *audit)["counts"]["disposed"] == 1
+    listed = ("--revocations", "signed.json", "--revocations-key", "lists.pub", "--revocations-state", "none")
+    counts = run(1, *audit, *listed)["counts"]
+    assert (counts["disposed"], counts["missing"]) == (0, 1)
+
+
 def test_a_record_of_the_execution_report_excuses_no_provenance_that_is_gone(run: Run) -> None:
     store = "oci-layout:store"
     attest(store, 1)
