@@ -200,8 +200,12 @@ def gathered(
 
 
 def _period_of(options: Options, at: At) -> Period:
-    """Return the period of the options. A report of a given time has no runs that ended later."""
-    found = period_of(options, at.moment)
+    """Return the period of the options, in whole seconds, as a report writes it.
+
+    A report of a given time has no runs that ended later.
+    """
+    asked = period_of(options, at.moment)
+    found = Period(*(one and one.replace(microsecond=0) for one in (asked.since, asked.until)))
     if found.until is not None or at.source == "clock":
         return found
     if found.since is not None and found.since >= at.moment:

@@ -254,6 +254,10 @@ def _unknown(audit: Audit, recorder: Recorder, given: Given, counted: _Counted) 
     if given.ledgers is None:
         what = "rotations of keys, changes of the configuration, deletions of evidence"
         yield {"what": what, "why": "they are in a ledger, and none was given (--ledger)"}
+    elif given.ledgers.unsigned:
+        told = count(given.ledgers.unsigned, "entry", "entries")
+        why = "no signed day has what they say, so anybody who can write to the ledger may have written it"
+        yield {"what": f"who wrote {told} about exemptions and deletions", "why": why}
     if given.ledgers is None and given.policy is None:
         yield {"what": "exemptions", "why": "neither a ledger nor policies were given (--ledger, --policy)"}
     if recorder.verifier.revocations is None:

@@ -207,7 +207,7 @@ class Figures:
             self._triggered,
             self._runs,
             [
-                _value("runs with a trigger", self._triggered, "runs"),
+                _value("runs with a trigger", self._triggered or None, "runs"),
                 _value("events", len(self._events) if self._triggered else None, "events"),
             ],
             {

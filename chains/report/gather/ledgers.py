@@ -24,6 +24,8 @@ class LedgerFacts:
     keys: list[form.KeyChange] = field(default_factory=list)
     exemptions: list[form.Exemption] = field(default_factory=list)
     dispositions: list[form.Disposition] = field(default_factory=list)
+    unsigned: int = 0
+    """Exemptions and deletions among these that are in no signed day."""
     decided: dict[str, int] = field(default_factory=dict)
     """By UID, when the controller had stored the evidence of a run, in Unix seconds."""
 
@@ -60,6 +62,7 @@ def _take(entry: Entry, facts: LedgerFacts, period: Period, now: datetime, *, is
         if (period.until is None or entry.at < period.until) and (
             until is None or period.since is None or until >= period.since
         ):
+            facts.unsigned += not is_signed
             facts.exemptions.append(
                 {
                     "what": text(entry.what), "rules": [], "approver": maybe(entry.by),
@@ -80,6 +83,7 @@ def _take(entry: Entry, facts: LedgerFacts, period: Period, now: datetime, *, is
         signers = sorted(text(one) for one in entry.signers)
         facts.keys.append({"at": at, "signers": signers, "ledger": text(entry.ledger), "signed": is_signed})
     elif isinstance(entry, Disposition):
+        facts.unsigned += not is_signed
         facts.dispositions.append(
             {
                 "at": at, "digest": text(entry.digest), "location": text(entry.location),

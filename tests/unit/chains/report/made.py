@@ -55,7 +55,9 @@ def gathered(world: World, **given) -> Document:
             audit = asyncio.run(work(recorder, population))
             facts = ledger_facts([state], PERIOD, NOW)
             report = build(
-                audit, recorder, Given("option", configuration=CONFIGURATION, ledgers=facts, **given)
+                audit,
+                recorder,
+                Given("option", **{"configuration": CONFIGURATION, "ledgers": facts, **given}),
             )
             runs, artifacts = list(report.runs()), list(report.artifacts())
             return Document.of(report.head, runs, artifacts, list(report.attestations()))

@@ -16,10 +16,11 @@ from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.writer import LogWriter
 from chains.errors import InputError
 from chains.report.gather.figures import Figures, quantile
-from chains.report.gather.ledgers import ledger_facts
+from chains.report.gather.ledgers import LedgerFacts, ledger_facts
 from chains.report.gather.prices import Prices, read_prices
 from chains.report.gather.program import this_program
 from tests.unit.chains.audit.ledger.made import ORIGIN, START, Clock, close_due, listed, sealer_of
+from tests.unit.chains.report.made import gathered, small_world
 
 ROOT = Path(__file__).parents[4]
 
@@ -46,8 +47,9 @@ def test_of_no_run_every_figure_is_unknown_and_none_is_zero() -> None:
     figures = Figures(None)
     for one in figures.all():
         assert one["known"] == one["of"] == 0
-        kept = {"not known", "runs with a trigger"}
-        assert all(value["value"] is None for value in one["values"] if value["name"] not in kept), one["id"]
+        assert all(value["value"] is None for value in one["values"] if value["name"] != "not known"), one[
+            "id"
+        ]
 
 
 def test_the_success_rate_leaves_out_what_was_cancelled() -> None:
@@ -165,6 +167,35 @@ def test_a_ledger_says_what_changed_and_who_approved(tmp_path: Path) -> None:
     assert after is not None
     assert (after.changes, after.keys, after.exemptions, after.dispositions) == ([], [], [], [])
     assert ledger_facts([], later, now) is None
+
+
+def test_exemptions_and_deletions_in_no_signed_day_are_told_apart(tmp_path: Path) -> None:
+    clock, sealer = Clock(), sealer_of(tmp_path)
+    writer = LogWriter(tmp_path / "ledger", ORIGIN, clock)
+    entries = [
+        Exemption(START, "team-a", "jane", "migration", "2025-12-01T00:00:00Z"),
+        Disposition(START, "sha256:" + "d1" * 32, "s3://evidence/1", "records", "period over", "uid-1"),
+    ]
+    now = datetime(2025, 11, 28, tzinfo=UTC)
+    assert not any(writer.append(entries))
+    before = ledger_facts([read_ledger(tmp_path / "ledger", listed(sealer), now)], Period(), now)
+    clock.move(days=1)
+    assert close_due(writer, sealer, clock.now)
+    assert not any(writer.append([Exemption(START, "team-b", "mallory", "none", "")]))
+    writer.close()
+    after = ledger_facts([read_ledger(tmp_path / "ledger", listed(sealer), now)], Period(), now)
+    assert before is not None
+    assert after is not None
+    assert (before.unsigned, len(before.exemptions), len(before.dispositions)) == (2, 1, 1)
+    assert (after.unsigned, len(after.exemptions), len(after.dispositions)) == (1, 2, 1)
+
+
+def test_a_report_says_that_what_no_signed_day_has_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "world").mkdir()
+    world = small_world(tmp_path / "world")
+    for unsigned, told in ((0, []), (2, ["who wrote 2 entries about exemptions and deletions"])):
+        found = gathered(world, ledgers=LedgerFacts(unsigned=unsigned)).head["unknown"]
+        assert [one["what"] for one in found if one["what"].startswith("who wrote")] == told
 
 
 def test_the_digest_of_the_program_is_that_of_its_files() -> None:

@@ -95,6 +95,18 @@ def test_a_report_of_a_given_time_has_no_run_that_ended_later(
     assert chains([*words, "--from", "2026-10-01T00:00:30Z", "--out", str(tmp_path / "none")]) == 2
 
 
+def test_a_period_with_fractions_of_a_second_is_the_one_that_is_written(world: World, tmp_path: Path) -> None:
+    words = ["report", *sources(world), "--at", AT, "--formats", "json", "--out", str(tmp_path / "out")]
+    assert chains([*words, "--from", "2026-10-01T00:00:09.9Z", "--to", "2026-10-01T00:00:12.9Z"]) == 1
+    found = loaded(tmp_path / "out")
+    assert (found["scope"]["since"], found["scope"]["until"]) == (
+        "2026-10-01T00:00:09Z",
+        "2026-10-01T00:00:12Z",
+    )
+    ends = {one["finished"] for one in found["runs"]}
+    assert ends == {f"2026-10-01T00:00:{second:02d}Z" for second in (9, 10, 11)}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
