@@ -78,7 +78,7 @@ def _coverage(head: Head) -> Chart:
             counts[state] += one["counts"][state]
     found = {name: counts for name, counts in sorted(found.items()) if counts.total()}
     header = (noun, "finished", *(state for _, state in _STATES), "coverage")
-    undated = sum(one["counts"]["unknown"] for one in head["days"] if one["day"] is None)
+    undated = sum(one["counts"][state] for one in head["days"] if one["day"] is None for _, state in _STATES)
     note = "Days are those of the ends of runs, in UTC. A time without a run has no column." + (
         f" Runs without a known end are in no column: {undated}." if undated else ""
     )
@@ -199,7 +199,8 @@ def _reasons(head: Head) -> Chart:
     note = "Skipped and open runs do not count for the coverage. docs/audit.md explains every reason."
     found = sorted(head["reasons"], key=lambda one: (-one["runs"], one["state"], one["reason"]))
     if not found:
-        return _empty("reasons", title, "Every run is evidenced.", header, note)
+        why = "Every run is evidenced." if head["population"]["runs"] else "There is no run."
+        return _empty("reasons", title, why, header, note)
     given = [
         Bar(f"{one['state']}: {one['reason']}", one["runs"], _OF_STATE[one["state"]])
         for one in found[:MOST_BARS]

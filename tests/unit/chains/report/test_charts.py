@@ -80,6 +80,17 @@ def test_the_table_has_the_numbers_of_the_report(document: Document) -> None:
     assert {row[0]: row[1] for row in found["namespaces"].rows}["team-4"] == "8"
 
 
+def test_failed_runs_without_a_known_end_are_told_and_no_run_is_not_every_run(document: Document) -> None:
+    days = [
+        {"day": None, "counts": counts_of({"failed": 2, "unknown": 1, "open": 5})},
+        {"day": "2026-10-01", "counts": counts_of({"evidenced": 3})},
+    ]
+    assert "without a known end are in no column: 3." in by_id(of(document, days=days))["coverage"].note
+    none = {**document.head["population"], "runs": 0}
+    assert by_id(of(document, reasons=[], population=none))["reasons"].description == "There is no run."
+    assert by_id(of(document, reasons=[]))["reasons"].description == "Every run is evidenced."
+
+
 def test_the_lengths_of_the_columns_are_the_shares(document: Document) -> None:
     days = [
         {"day": "2026-10-01", "counts": counts_of({"evidenced": 3, "failed": 1})},
