@@ -84,7 +84,13 @@ async def compare(
     ``advance`` is called with the state of each judged run.
     """
     audit = Audit(now, period.since, period.until, population.sources, judge.places)
-    chosen = [run for run in population if period.has(run.moment)]
+    # who can change one source must not move a run out of the period that another one has in it
+    moved = {
+        one.uid
+        for one in population.differences
+        if one.what == "finished" and (period.has(one.said) or period.has(one.contradicted))
+    }
+    chosen = [run for run in population if period.has(run.moment) or run.uid in moved]
     audit.runs = await _judge_all(chosen, judge, at_once, advance)
     listing = await _list(judge.verifier.stores, period, population, audit)
     audit.runs += await _missing_children(chosen, judge, listing)

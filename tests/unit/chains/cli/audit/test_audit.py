@@ -513,6 +513,20 @@ def test_a_signed_day_of_the_ledger_says_that_a_run_was_left_out(audit: Audit, t
     assert "the run carries skip-me" in one["words"]
 
 
+def test_a_run_is_in_the_period_if_any_source_says_that_it_ended_there(audit: Audit) -> None:
+    attest(task_run(1))
+    moved = task_run(2)
+    moved["status"]["completionTime"] = "2026-09-01T00:00:00Z"
+    words = ("--runs", write("moved.json", moved), "--runs", write("kept.json", task_run(1), task_run(2)))
+    period = ("--from", "2026-10-01T00:00:00Z", "--to", "2026-10-02T00:00:00Z")
+    found = audit(1, *words, *period)
+    assert (found["finished"], found["counts"]["missing"]) == (2, 1)
+    assert reasons(found) == {"run-2": ("missing", "no_evidence")}
+    assert len(found["differences"]) == 1
+    # of a period in which no source has its end, it is no run
+    assert audit(4, *words, "--to", "2026-08-01T00:00:00Z")["finished"] == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
