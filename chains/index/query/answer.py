@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chains.errors import UsageError
+from chains.index.codes import digest_bytes
 from chains.index.database import Place
-from chains.index.query.cursor import cursor_of, position_of
+from chains.index.query.cursor import Cursor, cursor_of, read_cursor
+from chains.index.query.detail.evidence import id_of_digest
 from chains.index.query.reader import reading
 from chains.index.query.rows import Hit, hits
 from chains.index.query.scope import View, view_of
@@ -96,7 +98,7 @@ def ask(
     """
     filters = _filters(query, limit, namespaces)
     if cursor:
-        position_of(cursor, filters)  # what is wrong with it is told even if the index cannot be read
+        read_cursor(cursor, filters)  # what is wrong with it is told even if the index cannot be read
     with reading(place) as reader:
         return answered(
             place, view_of(reader, namespaces), query, now, limit=limit, cursor=cursor, namespaces=namespaces
@@ -115,21 +117,28 @@ def answered(
 ) -> Answer:
     """Return the answer of a snapshot, see :func:`ask`. ``view`` is that of ``namespaces``."""
     filters = _filters(query, limit, namespaces)
-    after = position_of(cursor, filters) if cursor else None
+    after = None
+    if cursor:
+        after = read_cursor(cursor, filters).position(lambda name: id_of_digest(view, name))
     search = Search(view, query, now)
     page = search.page(limit + 1, after)
     has_more = len(page) > limit
     is_all = after is None and not has_more
     count = Count(len(page)) if is_all else search.count()
+    shown = hits(view, page[:limit])
     return Answer(
         place,
         query,
         state_of(view),
-        hits(view, page[:limit]),
+        shown,
         count,
-        cursor_of(page[limit - 1], filters) if has_more else "",
+        cursor_of(_at(shown[-1]), filters) if has_more else "",
         () if count.number else tuple(_unknown(view, query, now)),
     )
+
+
+def _at(hit: Hit) -> Cursor:
+    return Cursor(hit.position.finished, digest_bytes(hit.digest.partition(":")[2]))
 
 
 def _filters(query: Query, limit: int, namespaces: Sequence[str] | None) -> tuple[str, ...]:

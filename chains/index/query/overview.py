@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from chains.index.codes import Kind, Verdict, What, original, uid_text, word
-from chains.index.query.cursor import Position
+from chains.index.query.cursor import Cursor, Position
 from chains.index.query.lookup import text_condition
 from chains.index.query.scope import View
 from chains.index.query.search import Search
@@ -44,9 +44,13 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class UnprovenRun:
-    """A run of which there is evidence, and none that verified: all of it is a claim."""
+    """A run of which there is evidence, and none that verified: all of it is a claim.
+
+    ``end`` is the cursor behind it.
+    """
 
     position: Position
+    end: Cursor
     uid: str
     kind: str
     namespace: str
@@ -104,6 +108,7 @@ def unproven_runs(
     return [
         UnprovenRun(
             Position(finished, number),
+            Cursor(finished, bytes(uid)),
             uid_text(bytes(uid)),
             "" if kind == Kind.OTHER else word(Kind(kind)),
             original(namespace or ""),

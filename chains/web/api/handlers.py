@@ -10,9 +10,9 @@ from aiohttp import web
 
 from chains.errors import UsageError
 from chains.index.query.answer import LONGEST_PAGE, PAGE
-from chains.index.query.cursor import cursor_of, position_of
+from chains.index.query.cursor import cursor_of, read_cursor
 from chains.index.query.detail.evidence import details_of, inputs_of, position_of_digest, positions_of_run
-from chains.index.query.detail.runs import run_of, steps_of
+from chains.index.query.detail.runs import id_of_uid, run_of, steps_of
 from chains.index.query.errors import QueryError
 from chains.index.query.overview import unproven_runs
 from chains.index.query.parse import parse
@@ -130,14 +130,15 @@ async def gaps(request: web.Request) -> shapes.Gaps:
     own = ("all",) if viewer.namespaces is None else ("of", *sorted(viewer.namespaces))
     filters = ("gaps", *asked.values(), *own)
     cursor = request.query.get("cursor", "")
-    after = position_of(cursor, filters) if cursor else None
+    begin = read_cursor(cursor, filters) if cursor else None
 
     def work(view: View) -> shapes.Gaps:
+        after = begin.position(lambda name: id_of_uid(view, name)) if begin else None
         found = unproven_runs(view, limit + 1, since=since, until=until, after=after)
         following = None
         if len(found) > limit:
             given = {name: value for name, value in asked.items() if value}
-            last = cursor_of(found[limit - 1].position, filters)
+            last = cursor_of(found[limit - 1].end, filters)
             following = made.link("gaps", **given, limit=str(limit), cursor=last)
         return shapes.Gaps(tuple(map(made.gap, found[:limit])), following, made.index(state_of(view)))
 

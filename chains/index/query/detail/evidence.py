@@ -90,6 +90,13 @@ def position_of_digest(view: View, digest: str) -> Position | None:
     return next((Position(*row) for row in view.reader.rows(Sql(select, where.values))), None)
 
 
+def id_of_digest(view: View, digest: bytes) -> int | None:
+    """Return the id of the attestation with its own digest as it is stored, None if none may be seen."""
+    where = all_of((is_digest(digest), *view.allowed("a")))
+    rows = view.reader.rows(Sql(f"SELECT a.id FROM attestation AS a WHERE {where.text}", where.values))  # noqa: S608
+    return next((row[0] for row in rows), None)
+
+
 def positions_of_run(view: View, run: int, most: int = 200) -> list[Position]:
     """Return where the attestations of a run that was seen are, the newest first."""
     where = all_of((Sql("a.run = ?", (run,)), *view.allowed("a")))

@@ -94,6 +94,13 @@ def run_of(view: View, uid: str) -> Run | None:
     return next(iter(_runs(view, one_of("r.uid", (uid_bytes(uid),)))), None)
 
 
+def id_of_uid(view: View, uid: bytes) -> int | None:
+    """Return the id of the run with a UID as it is stored, None if there is none that may be seen."""
+    where = all_of((Sql("r.uid = ?", (uid,)), *view.allowed("r")))
+    rows = view.reader.rows(Sql(f"SELECT r.id FROM run AS r WHERE {where.text}", where.values))  # noqa: S608
+    return next((row[0] for row in rows), None)
+
+
 def runs_of(view: View, uids: Sequence[str]) -> dict[str, Run]:
     """Return the runs with these UIDs, as far as they may be seen."""
     if not uids:

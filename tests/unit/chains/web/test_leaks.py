@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chains.index.codes import Role, Verdict
 from chains.index.database import Place
+from chains.index.query.cursor import Cursor, cursor_of
 from chains.verify.criteria import Criteria
 from chains.web.api.routes import api
 from chains.web.api.verify_now import Trusting
@@ -78,8 +79,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Place]:
     others = [row(number, "secret", "rocket") for number in range(1, 91)]
     others += [row(number, "secret", "rocket", verdict=Verdict.FAILED) for number in range(91, 95)]
     others.append(row(95, "", "rocket"))
+    # others' rows before, between and behind the own ones: a number of a row would tell how many there are
+    whole = [*others[:50], *own[:20], *others[50:93], *own[20:], *others[93:]]
     found = []
-    for name, listed in (("whole", [*own, *others]), ("own", own)):
+    for name, listed in (("whole", whole), ("own", own)):
         folder = tmp_path_factory.mktemp(name)
         found.append(sqlite_index(folder / "index.db", listed))
     return found[0], found[1]
@@ -165,6 +168,37 @@ def test_every_path_answers_as_if_there_were_no_other_namespaces(
     assert any(b"rocket" in one.body for one in every.values())
     assert sum(one.status == 200 for one in whole.values()) > 20
     assert not [path for path, one in whole.items() if one.status >= 500 and "/verify/" not in path]
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        ("/api/v1/search?limit=9", "results"),
+        ("/api/v1/search?limit=9&q=sender%3Abob", "results"),
+        ("/api/v1/gaps?limit=1", "runs"),
+    ],
+)
+def test_every_link_to_a_next_page_is_that_of_an_index_without_others(
+    places: tuple[Place, Place], first: str, rows: str
+) -> None:
+    numbers = []
+    path: str | None = first
+    while path:
+        whole, own = (get_all(place, [path], SHOP)[0].json for place in places)
+        assert whole == own, path
+        numbers.append(len(own[rows]))
+        path = own["next"]
+    assert numbers == ([9] * 7 + [1] if rows == "results" else [1] * 4)
+
+
+def test_a_cursor_made_from_a_row_of_others_is_like_one_of_no_row(places: tuple[Place, Place]) -> None:
+    filters = ("", "of", "shop")
+    told = []
+    for name in (f"5ec2e7{9:058x}", "99" * 32):
+        cursor = cursor_of(Cursor(END + 30, bytes.fromhex(name)), filters)
+        (answer,) = get_all(places[0], [f"/api/v1/search?limit=5&cursor={cursor}"], SHOP)
+        told.append([one["digest"] for one in answer.json["results"]])
+    assert told[0] == told[1] == [f"sha256:{number:064x}" for number in (30, 29, 28, 27, 26)]
 
 
 def test_who_sees_nothing_is_told_of_nothing(places: tuple[Place, Place]) -> None:

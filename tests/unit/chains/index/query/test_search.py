@@ -177,6 +177,46 @@ def test_a_cursor_belongs_to_the_namespaces_that_were_seen(filled: Place) -> Non
     assert len(again.hits) == 1
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("namespaces", [None, ["shop"]])
+def test_cursors_lead_through_rows_of_one_second(
+    tmp_path: Path, size: int, namespaces: list[str] | None
+) -> None:
+    made = [
+        Row(
+            f"{number:064x}", Run(UID, "shop", "build-1"), "x", namespace="shop", finished=FIRST + number // 4
+        )
+        for number in range(9)
+    ]
+    place = sqlite_index(tmp_path / "index.db", made)
+    found: list[str] = []
+    cursor = ""
+    while len(found) <= len(made):
+        answer = ask(place, parse(""), NOW, limit=size, cursor=cursor, namespaces=namespaces)
+        found += [one.digest for one in answer.hits]
+        cursor = answer.cursor
+        if not cursor:
+            break
+    assert found == [f"sha256:{number:064x}" for number in reversed(range(9))]
+
+
+def test_after_a_row_that_is_gone_nothing_is_left_out(tmp_path: Path) -> None:
+    made = [
+        Row(
+            f"{number:064x}", Run(UID, "shop", "build-1"), "x", namespace="shop", finished=FIRST + number // 3
+        )
+        for number in range(6)
+    ]
+    place = sqlite_index(tmp_path / "index.db", made)
+    cursor = ask(place, parse(""), NOW, limit=2).cursor
+    with sqlite3.connect(place.path) as connection:
+        connection.execute("DELETE FROM attestation WHERE digest = ?", (bytes.fromhex(f"{4:064x}"),))
+    connection.close()
+    # the row that was shown before, of the same second, is shown again
+    following = ask(place, parse(""), NOW, limit=9, cursor=cursor)
+    assert [one.digest for one in following.hits] == [f"sha256:{number:064x}" for number in (5, 3, 2, 1, 0)]
+
+
 def test_readers_of_some_namespaces_are_told_no_numbers_of_stores(tmp_path: Path) -> None:
     place = sqlite_index(
         tmp_path / "index.db", [Row("aa" * 32, Run(UID, "dev", "build-1"), "x", namespace="dev")]
