@@ -15,8 +15,7 @@ from chains.index.errors import IndexAbsent, IndexUnavailable
 from chains.index.query.reader import QueryTooSlow
 from chains.text import told
 from chains.web.pages.page import failure_page
-from chains.web.raw import RawUnavailable
-from chains.web.source import TooBusy
+from chains.web.shares import TooBusy
 
 API: Final = "/api/"
 _log = logging.getLogger("chains.web")
@@ -78,7 +77,7 @@ def _of_error(request: web.Request, error: ChainsError) -> web.Response:
         return failure_page(
             request, _BUSY, "The index cannot be read", text, "Nothing was searched. Try again in a minute."
         )
-    if isinstance(error, TooBusy | RawUnavailable):
+    if isinstance(error, TooBusy):
         answer = failure_page(request, _BUSY, "Too many requests", text, "Load this page again.")
         answer.headers["Retry-After"] = "5"
         return answer

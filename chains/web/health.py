@@ -9,14 +9,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from chains.errors import ChainsError
-from chains.index.query.scope import View
-from chains.index.query.sql import Sql
 from chains.text import told
 from chains.web.access.metrics import AccessMetrics
 from chains.web.source import Source
-from chains.web.viewer import LOCAL
-
-_SECONDS = 5.0
 
 
 def health_application(source: Source, metrics: AccessMetrics) -> web.Application:
@@ -27,7 +22,7 @@ def health_application(source: Source, metrics: AccessMetrics) -> web.Applicatio
 
     async def ready(_: web.Request) -> web.Response:
         try:
-            await source.read(LOCAL, _touch, _SECONDS)
+            await source.check()
         except ChainsError as error:
             return web.Response(status=503, text=f"{told(str(error))}\n")
         return web.Response(text="ok\n")
@@ -38,7 +33,3 @@ def health_application(source: Source, metrics: AccessMetrics) -> web.Applicatio
     found = web.Application()
     found.add_routes([web.get("/healthz", live), web.get("/readyz", ready), web.get("/metrics", tell)])
     return found
-
-
-def _touch(view: View) -> None:
-    view.reader.rows(Sql("SELECT 1 FROM store LIMIT 1"))

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chains.errors import ChainsError
 from chains.index.query.detail.evidence import Copy
 from chains.text import told
+from chains.web.shares import Shares
+from chains.web.viewer import Viewer
 from storage.base import Store, StoreOptions
 from storage.errors import StoreError
 from storage.open import STORES, open_store
@@ -24,7 +25,9 @@ from storage.redacted_url import shown
 
 _AT_ONCE: Final = 4
 """Searches in stores at the same time."""
-_WAITING: Final = 32
+_MOST: Final = 32
+"""Requests that search or wait, and those of one viewer. More are refused at once."""
+_OF_VIEWER: Final = 8
 _SECONDS: Final = 15.0
 """How long all stores of one page are waited for."""
 _KEPT_BYTES: Final = 64 * 1024 * 1024
@@ -55,18 +58,13 @@ class Found:
     """The record of the run as a store has it; nobody verified it."""
 
 
-class RawUnavailable(ChainsError):  # noqa: N818 - the name says what is the matter
-    """Stores are asked for too much at the same time."""
-
-
 class RawEvidence:
     """The stores of an index, opened when they are needed. They are only read."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
         self._stores: dict[str, Store] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._waiting = 0
+        self._shares = Shares(_AT_ONCE, _MOST, _OF_VIEWER)
         self._kept: OrderedDict[str, Evidence] = OrderedDict()
         self._size = 0
 
@@ -76,11 +74,11 @@ class RawEvidence:
             await store.close()
         self._stores.clear()
 
-    async def fetch(self, wanted: Iterable[Wanted], *, snapshot_of: str = "") -> Found:
+    async def fetch(self, viewer: Viewer, wanted: Iterable[Wanted], *, snapshot_of: str = "") -> Found:
         """Return evidence from the stores, at most one copy of each form, and what could not be had.
 
-        ``snapshot_of`` is the UID of a run whose record is wanted, too. Raises :class:`RawUnavailable` if too
-        many requests wait.
+        ``snapshot_of`` is the UID of a run whose record is wanted, too. Raises
+        :class:`~chains.web.shares.TooBusy` if too many requests wait.
         """
         found: dict[str, Evidence] = {}
         asked: dict[str, list[Wanted]] = {}
@@ -99,16 +97,11 @@ class RawEvidence:
         }
         if not missing and not snapshot_of:
             return Found(found, ())
-        if self._waiting >= _WAITING:
-            raise RawUnavailable("too many requests wait for the stores: try again in some seconds")
-        self._waiting += 1
         try:
-            async with asyncio.timeout(_SECONDS), self._slots:
+            async with asyncio.timeout(_SECONDS), self._shares.turn(viewer, "wait for the stores"):
                 return await self._search(missing, found, snapshot_of)
         except TimeoutError:
             return Found(found, (f"the stores did not answer within {_SECONDS:.0f} seconds",))
-        finally:
-            self._waiting -= 1
 
     async def _search(
         self, missing: dict[str, list[Wanted]], found: dict[str, Evidence], snapshot_of: str

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from chains.errors import ChainsError
 from chains.index.database import Place
 from chains.index.query.answer import PAGE, Answer, answered
 from chains.index.query.parse import parse
@@ -23,8 +22,10 @@ from chains.index.query.scope import View, view_of
 from chains.index.query.sql import Sql
 from chains.index.query.terms import Query
 from chains.web.raw import RawEvidence
+from chains.web.shares import Shares
 from chains.web.viewer import Viewer
 from storage.base import StoreOptions
+from storage.limits.single_flight import InFlight
 
 T = TypeVar("T")
 SECONDS: Final = 10.0
@@ -32,12 +33,11 @@ SECONDS: Final = 10.0
 THREADS: Final = 4
 WAITING: Final = 64
 """Requests that wait for a thread. More are refused at once."""
+OF_VIEWER: Final = 16
+"""Requests of one viewer that have a thread or wait for one."""
+_PROBE_SECONDS: Final = 5.0
 _FRESH: Final = 1.0
 """Seconds for which it is not looked again whether the index has changed."""
-
-
-class TooBusy(ChainsError):  # noqa: N818 - the name says what is the matter
-    """More requests wait than are taken."""
 
 
 class Source:
@@ -49,43 +49,52 @@ class Source:
         options: StoreOptions | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        threads: int = THREADS,
-        waiting: int = WAITING,
     ) -> None:
         self.place = place
         self.clock = clock
         self.raw = RawEvidence(options or StoreOptions())
-        self._threads = ThreadPoolExecutor(threads, "chains-web")
-        self._most = threads + waiting
-        self._busy = 0
+        self._threads = ThreadPoolExecutor(THREADS, "chains-web")
+        self._shares = Shares(THREADS, THREADS + WAITING, OF_VIEWER)
+        # for what belongs to no viewer: each is done once at a time, so no burst of requests keeps it waiting
+        self._apart = ThreadPoolExecutor(2, "chains-web-apart")
+        self._running: InFlight[str, str] = InFlight()
         self._generation: tuple[float, str] = (-1e9, "")
 
     async def close(self) -> None:
         """Close the stores and end the threads."""
         await self.raw.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._apart):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, viewer: Viewer, work: Callable[[View], T], seconds: float = SECONDS) -> T:
         """Run ``work`` on a snapshot of the index, of which it sees what the viewer may see.
 
-        Raises :class:`TooBusy`, and what :func:`chains.index.query.reader.reading` raises.
+        Raises :class:`~chains.web.shares.TooBusy`, and what :func:`chains.index.query.reader.reading` raises.
         """
 
         def run() -> T:
             with reading(self.place, seconds) as reader:
                 return work(view_of(reader, viewer.namespaces))
 
-        return await self.aside(run)
+        return await self.aside(viewer, run)
 
-    async def aside(self, work: Callable[[], T]) -> T:
-        """Run ``work`` in one of the threads. Raises :class:`TooBusy`."""
-        if self._busy >= self._most:
-            raise TooBusy("too many requests wait for the index: try again in some seconds")
-        self._busy += 1
-        try:
+    async def aside(self, viewer: Viewer, work: Callable[[], T]) -> T:
+        """Run ``work`` in one of the threads, for a viewer. Raises :class:`~chains.web.shares.TooBusy`."""
+        async with self._shares.turn(viewer, "wait for the index"):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._busy -= 1
+
+    async def check(self) -> None:
+        """Read the index in a thread of its own, whatever else waits.
+
+        Raises what :func:`chains.index.query.reader.reading` raises.
+        """
+        await self._once("check", self._touch)
+
+    async def _once(self, name: str, work: Callable[[], str]) -> str:
+        async def run() -> str:
+            return await asyncio.get_running_loop().run_in_executor(self._apart, work)
+
+        return await self._running.run(name, run)
 
     async def ask(self, viewer: Viewer, query: Query | str, *, limit: int = PAGE, cursor: str = "") -> Answer:
         """Return a page of what fits a query. Raises :class:`~chains.errors.UsageError` for a wrong one."""
@@ -113,7 +122,7 @@ class Source:
         looked, known = self._generation
         if time.monotonic() - looked < _FRESH:
             return known
-        found = await self.aside(self._look) if self.place.is_postgres else self._of_file()
+        found = await self._once("generation", self._look) if self.place.is_postgres else self._of_file()
         self._generation = (time.monotonic(), found)
         return found
 
@@ -126,6 +135,11 @@ class Source:
                 continue
             told.append(f"{state.st_ino}-{state.st_mtime_ns}-{state.st_size}")
         return "/".join(told)
+
+    def _touch(self) -> str:
+        with reading(self.place, _PROBE_SECONDS) as reader:
+            reader.rows(Sql("SELECT 1 FROM store LIMIT 1"))
+        return ""
 
     def _look(self) -> str:
         with reading(self.place, SECONDS) as reader:

@@ -119,7 +119,7 @@ async def lineage(request: web.Request) -> shapes.Lineage:
         found = ancestry(near, digest, depth, is_trusting=True)
         return made.lineage(found) if found.start is not None else None
 
-    return _there(await source.aside(work))
+    return _there(await source.aside(viewer, work))
 
 
 async def gaps(request: web.Request) -> shapes.Gaps:

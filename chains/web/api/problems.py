@@ -18,8 +18,7 @@ from chains.text import excerpt, told
 from chains.web.access.gate import API
 from chains.web.api.shapes import PROBLEMS, Problem
 from chains.web.api.written import plain
-from chains.web.raw import RawUnavailable
-from chains.web.source import TooBusy
+from chains.web.shares import TooBusy
 
 CONTENT_TYPE: Final = "application/problem+json"
 NOT_THERE: Final = "there is nothing with this name, or you may not see it"
@@ -85,7 +84,7 @@ def _of_error(error: ChainsError) -> web.Response:
         return problem(400, str(error))
     if isinstance(error, QueryTooSlow):
         return problem(503, str(error), "too-slow")
-    if isinstance(error, TooBusy | RawUnavailable):
+    if isinstance(error, TooBusy):
         answer = problem(503, str(error), "busy")
         answer.headers["Retry-After"] = str(_BUSY_SECONDS)
         return answer

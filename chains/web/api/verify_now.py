@@ -34,15 +34,16 @@ from chains.verify.verifier import Verifier
 from chains.web.api import shapes
 from chains.web.api.handlers import digest_in
 from chains.web.keys import SOURCE
-from chains.web.source import Source, TooBusy
+from chains.web.shares import Shares, TooBusy
+from chains.web.source import Source
 from chains.web.viewer import VIEWER, Viewer
 from storage.base import Store, StoreOptions
 from storage.limits.single_flight import InFlight
 from storage.open import STORES, open_store
 from storage.redacted_url import shown
 
-AT_ONCE, MOST_WAITING = 4, 64
-"""Artifacts that are verified at the same time, and that are or wait for it."""
+AT_ONCE, MOST_WAITING, OF_VIEWER = 4, 64, 16
+"""Artifacts that are verified at the same time, that are or wait for it, and those of one viewer."""
 LONGEST: Final = 30.0
 """Seconds for which one may be verified."""
 VERIFIED_SECONDS, NEGATIVE_SECONDS, UNDECIDED_SECONDS = 60.0, 5.0, 1.0
@@ -53,6 +54,7 @@ _MOST: Final = 500
 _NAMES: Final = 4
 """Repositories that are asked for one artifact."""
 _Key = tuple[str, tuple[str, ...] | None]
+"""The digest, and the namespaces that the viewer sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ class VerifyNow:
     def __init__(self, trusting: Trusting, clock: Callable[[], float] = time.monotonic) -> None:
         self._trusting, self._clock = trusting, clock
         self._kept: LRUCache[_Key, tuple[float, shapes.Verification]] = LRUCache(_KEPT)
-        self._running: InFlight[_Key, shapes.Verification] = InFlight()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        # by viewer, too: nobody waits behind what others have waiting
+        self._running: InFlight[tuple[_Key, str], shapes.Verification] = InFlight()
+        self._shares = Shares(AT_ONCE, MOST_WAITING, OF_VIEWER)
         self._stores: dict[str, Store] = {}
 
     async def close(self) -> None:
@@ -105,20 +108,25 @@ class VerifyNow:
         Raises :class:`TooBusy` if too many wait, and what reading the index raises.
         """
         key = (digest, viewer.namespaces)
+        if (kept := self._fresh(key)) is not None:
+            return kept
+
+        async def find() -> shapes.Verification:
+            async with self._shares.turn(viewer, "wait for a verification"):
+                return self._fresh(key) or await self._found(key, source, viewer, criteria)
+
+        return await self._running.run((key, viewer.name), find)
+
+    def _fresh(self, key: _Key) -> shapes.Verification | None:
         kept = self._kept.get(key)
-        if kept is not None and self._clock() < kept[0]:
-            return kept[1]
-        if key not in self._running and len(self._running) >= MOST_WAITING:
-            raise TooBusy("too many artifacts are being verified: try again in some seconds")
-        return await self._running.run(key, lambda: self._found(key, source, viewer, criteria))
+        return kept[1] if kept is not None and self._clock() < kept[0] else None
 
     async def _found(
         self, key: _Key, source: Source, viewer: Viewer, criteria: Criteria
     ) -> shapes.Verification:
         digest = key[0]
         known = await source.read(viewer, lambda view: _known(view, source, digest, viewer))
-        async with self._places:
-            found = await self._verified(digest, known, criteria, is_scoped=not viewer.sees_all)
+        found = await self._verified(digest, known, criteria, is_scoped=not viewer.sees_all)
         written = _written(digest, found)
         seconds = {
             shapes.Outcome.VERIFIED: VERIFIED_SECONDS,

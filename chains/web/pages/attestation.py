@@ -34,7 +34,7 @@ RAW_HEADERS: Final = {
 async def show(request: web.Request) -> web.Response:
     """Show the statement, who signed it, where it lies, and what was checked."""
     hit, details, state, trusted = await _found(request)
-    found = await request.app[SOURCE].raw.fetch([wanted_of(hit, details)])
+    found = await request.app[SOURCE].raw.fetch(request[VIEWER], [wanted_of(hit, details)])
     read = read_all([hit], {hit.position.id: details}, found)[0]
     return page(
         request,
@@ -69,7 +69,7 @@ async def copy(request: web.Request) -> web.Response:
     if not wanted:
         raise web.HTTPNotFound
     asked = wanted_of(hit, Details(tuple(wanted)), _COPIES)
-    found = await request.app[SOURCE].raw.fetch([asked])
+    found = await request.app[SOURCE].raw.fetch(request[VIEWER], [asked])
     evidence = found.evidence.get(digest)
     if evidence is None:
         raise web.HTTPNotFound
@@ -85,7 +85,7 @@ def download(body: bytes, name: str) -> web.Response:
 
 async def _read(request: web.Request) -> tuple[Hit, Details, Read]:
     hit, details, _, _ = await _found(request)
-    found: Found = await request.app[SOURCE].raw.fetch([wanted_of(hit, details, _COPIES)])
+    found: Found = await request.app[SOURCE].raw.fetch(request[VIEWER], [wanted_of(hit, details, _COPIES)])
     return hit, details, read_all([hit], {hit.position.id: details}, found)[0]
 
 

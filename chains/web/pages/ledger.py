@@ -58,7 +58,7 @@ async def one(request: web.Request) -> web.Response:
     found = ledger.of_day(day)
     if not found:
         raise web.HTTPNotFound
-    entries, left = await request.app[SOURCE].aside(lambda: _entries(ledger, day))
+    entries, left = await request.app[SOURCE].aside(request[VIEWER], lambda: _entries(ledger, day))
     every = sorted({one.day for one in ledger.state.days})
     place = every.index(day)
     uids = [entry.run.uid for _, entry in entries if isinstance(entry, RunEntry)]

@@ -54,6 +54,7 @@ async def show(request: web.Request) -> web.Response:
             uid=uid,
         )
     found = await source.raw.fetch(
+        viewer,
         [wanted_of(hit, answer.details[hit.position.id]) for hit in answer.main],
         snapshot_of=uid,
     )
@@ -101,7 +102,7 @@ async def proof(request: web.Request) -> web.Response:
     ledger = await files.ledger.value()
     if not _is_own(request, ledger.run(uid)):
         raise web.HTTPNotFound
-    data = await source.aside(lambda: ledger.proof(uid))
+    data = await source.aside(viewer, lambda: ledger.proof(uid))
     if data is None:
         raise web.HTTPNotFound
     return download(data, "ledger-proof.json")
@@ -127,12 +128,12 @@ async def _record(request: web.Request, uid: str, found: Found) -> tuple[RunSnap
     files, source = request.app[FILES], request.app[SOURCE]
     if found.snapshot:
         data = found.snapshot
-        record = await source.aside(lambda: record_in(data, uid))
+        record = await source.aside(request[VIEWER], lambda: record_in(data, uid))
         if record is not None and request[VIEWER].sees(record.namespace):
             return record, "the record of the run in the store"
     if files.records.is_given:
         given = await files.records.value()
-        record = await source.aside(lambda: given.run(uid))
+        record = await source.aside(request[VIEWER], lambda: given.run(uid))
         if record is not None and request[VIEWER].sees(record.namespace):
             return record, "the exported record of the run"
     return None, ""
@@ -155,7 +156,7 @@ async def _ledgered(request: web.Request, uid: str) -> Ledgered | None:
         run = ledger.run(uid)
         if run is None or not _is_own(request, run):
             return None
-        data = await request.app[SOURCE].aside(lambda: ledger.proof(uid))
+        data = await request.app[SOURCE].aside(request[VIEWER], lambda: ledger.proof(uid))
     except ChainsError as error:
         return Ledgered(None, [], None, is_proven=False, problem=told(str(error)))
     if data is None:

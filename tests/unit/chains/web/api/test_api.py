@@ -16,7 +16,8 @@ from chains.web.api import handlers, shapes
 from chains.web.api import verify_now as verifying
 from chains.web.api.badge import picture
 from chains.web.api.verify_now import Trusting, VerifyNow
-from chains.web.source import Source, TooBusy
+from chains.web.shares import TooBusy
+from chains.web.source import Source
 from chains.web.viewer import Viewer
 from signers.keys.public_key import load_public_keys
 from storage.base import Store, StoreOptions
@@ -288,3 +289,29 @@ def test_too_many_verifications_at_once_are_refused(world: World, monkeypatch: p
 
     with inside(world.folder):
         assert asyncio.run(work()) == 3
+
+
+def test_verifications_of_one_viewer_do_not_refuse_those_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "OF_VIEWER", 2)
+    criteria = trusting(world).criteria
+    assert criteria is not None
+
+    async def work() -> list[int]:
+        verify = VerifyNow(trusting(world))
+        source = Source(world.place)
+        viewers = [Viewer("alice", ("a",)), Viewer("bob", ("a",))]
+        digests = [f"sha256:{number:064x}" for number in range(5)]
+        try:
+            told = await asyncio.gather(
+                *(verify.ask(source, viewer, one, criteria) for viewer in viewers for one in digests),
+                return_exceptions=True,
+            )
+            return [number for number, one in enumerate(told) if not isinstance(one, TooBusy)]
+        finally:
+            await verify.close()
+            await source.close()
+
+    with inside(world.folder):
+        assert asyncio.run(work()) == [0, 1, 5, 6]
