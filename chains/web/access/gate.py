@@ -180,6 +180,7 @@ class Gate:
                 raise self._stranger(request, is_wrong=True) from error
             except IssuerUnavailable as error:
                 note.refused = str(error)
+                self._take_stranger(request)
                 raise _unavailable() from error
             if viewer is None:
                 note.refused = "nobody is logged in"
@@ -220,11 +221,7 @@ class Gate:
 
     def _stranger(self, request: web.Request, *, is_wrong: bool = False) -> web.HTTPException:
         """Return the answer to somebody who is not known."""
-        address = _address(request)
-        proxy = self._in_force.current.proxy if self._in_force is not None else None
-        # everybody comes from the proxy, so its address says nothing
-        if proxy is None or not is_from(proxy, address):
-            self._take(request, f"address {network_of(address)}")
+        self._take_stranger(request)
         is_api = request.path.startswith(API)
         if self._login is not None and not is_api and not is_wrong and request.method in {"GET", "HEAD"}:
             return web.HTTPSeeOther(f"{LOGIN}?{_to(request)}")
@@ -233,6 +230,14 @@ class Gate:
             "WWW-Authenticate": 'Bearer realm="chains"' + (', error="invalid_token"' if is_wrong else "")
         }
         return web.HTTPUnauthorized(text=f"nobody is logged in: expected {how}\n", headers=headers)
+
+    def _take_stranger(self, request: web.Request) -> None:
+        """Count a request of somebody who is not known, by their address."""
+        address = _address(request)
+        proxy = self._in_force.current.proxy if self._in_force is not None else None
+        # everybody comes from the proxy, so its address says nothing
+        if proxy is None or not is_from(proxy, address):
+            self._take(request, f"address {network_of(address)}")
 
     def _take(self, request: web.Request, whose: str) -> None:
         wait = self._limits.take(whose) if self._limits is not None else 0

@@ -6,9 +6,9 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -21,12 +21,15 @@ from chains.web.access.settings import Oidc
 from storage.base import StoreOptions
 from storage.http_client.connections import tls_context
 
+T = TypeVar("T")
 _SECONDS: Final = 10.0
 _LARGEST: Final = 256 * 1024
 _KEPT_SECONDS: Final = 600.0
 """For how long the issuer's documents and keys count: a key that it withdraws is refused after that."""
 _REST_SECONDS: Final = 10.0
 """Between two questions for keys, whatever tokens name: strangers must not make us ask without end."""
+_FAILED_SECONDS: Final = 5.0
+"""For how long an issuer that failed is not asked again: all who waited for it would wait as long again."""
 _WAITING: Final = 64
 """Tokens that wait for keys at once. More are refused: an issuer that hangs must not make us keep all."""
 _DISCOVERY: Final = "/.well-known/openid-configuration"
@@ -56,6 +59,7 @@ class Provider:
         self._endpoints: tuple[float, Endpoints] | None = None
         self._keys: tuple[float, KeySet] | None = None
         self._asked = -_REST_SECONDS
+        self._failed: tuple[float, str] | None = None
         self._waiting = 0
 
     async def close(self) -> None:
@@ -66,7 +70,8 @@ class Provider:
     async def endpoints(self) -> Endpoints:
         """Return what the issuer says about itself. Raises :class:`IssuerUnavailable`."""
         async with self._lock:
-            return await self._known_endpoints()
+            kept = self._kept_endpoints()
+            return kept if kept is not None else await self._remembered(self._known_endpoints)
 
     async def keys(self, kid: str | None) -> KeySet:
         """Return the issuer's keys, asked for again if they have none with this id.
@@ -81,9 +86,21 @@ class Provider:
         try:
             async with self._lock:
                 kept = self._kept_keys(kid)
-                return kept if kept is not None else await self._asked_keys()
+                return kept if kept is not None else await self._remembered(self._asked_keys)
         finally:
             self._waiting -= 1
+
+    async def _remembered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what the issuer is asked for, or raise again how it failed just before."""
+        if self._failed is not None and self._clock() - self._failed[0] < _FAILED_SECONDS:
+            raise IssuerUnavailable(self._failed[1])
+        try:
+            found = await ask()
+        except IssuerUnavailable as error:
+            self._failed = (self._clock(), str(error))
+            raise
+        self._failed = None
+        return found
 
     async def _asked_keys(self) -> KeySet:
         now = self._asked = self._clock()
@@ -135,13 +152,16 @@ class Provider:
         return "" if path is None else read_bytes(path, 4096).decode().strip()
 
     async def _known_endpoints(self) -> Endpoints:
+        if (kept := self._kept_endpoints()) is not None:
+            return kept
         now = self._clock()
-        if self._endpoints is None or now - self._endpoints[0] >= _KEPT_SECONDS:
-            self._endpoints = (
-                now,
-                self._read(await self._get(f"{self.oidc.issuer.rstrip('/')}{_DISCOVERY}")),
-            )
-        return self._endpoints[1]
+        found = self._read(await self._get(f"{self.oidc.issuer.rstrip('/')}{_DISCOVERY}"))
+        self._endpoints = (now, found)
+        return found
+
+    def _kept_endpoints(self) -> Endpoints | None:
+        kept = self._endpoints
+        return kept[1] if kept is not None and self._clock() - kept[0] < _KEPT_SECONDS else None
 
     def _read(self, found: Mapping[str, Any]) -> Endpoints:
         issuer = self.oidc.issuer

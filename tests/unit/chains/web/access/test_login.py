@@ -474,6 +474,67 @@ def test_an_issuer_that_does_not_answer_lets_nobody_in_and_keeps_who_is_in(
     served(access, work)
 
 
+def test_an_issuer_that_fails_is_not_asked_again_at_once_and_each_request_counts(
+    issuer: LoginIssuer, tmp_path: Path
+) -> None:
+    text = f"""
+oidc: {{issuer: "{issuer.url}", clientId: {CLIENT}, url: "{URL}"}}
+grants: [{{users: [alice], namespaces: [shop]}}]
+rateLimit: {{perMinute: 60, burst: 3}}
+"""
+
+    async def work(server: Server) -> None:
+        async def status(path: str = "/api/v1/x") -> int:
+            return (await server.get(path, {"Authorization": f"Bearer {issuer.token()}"})).status
+
+        issuer.is_away = True
+        assert [await status() for _ in range(5)] == [503, 503, 503, 429, 429]
+        assert server.lines.entries[-1]["refused"] == "too many requests"
+        assert issuer.asked == ["/.well-known/openid-configuration"]
+        issuer.is_away = False
+        server.clock.moved += 4
+        assert [await status(), await status(LOGIN)] == [503, 503]
+        assert issuer.asked == ["/.well-known/openid-configuration"]
+        server.clock.moved += 2
+        assert [await status(), await status(LOGIN)] == [200, 303]
+        # what is known needs no answer: a failure for other keys keeps nobody out
+        server.clock.moved += 60
+        issuer.is_away = True
+        other = issuer.token(header={"kid": "unknown"})
+        assert (await server.get("/api/v1/x", {"Authorization": f"Bearer {other}"})).status == 503
+        assert [await status(), await status(LOGIN)] == [200, 303]
+
+    served(access_of(tmp_path, text), work)
+
+
+def test_all_who_wait_for_an_issuer_that_fails_share_its_answer() -> None:
+    async def work() -> None:
+        connections = 0
+        began, end = asyncio.Event(), asyncio.Event()
+
+        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            began.set()
+            await end.wait()
+            writer.close()
+
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            provider = Provider(Oidc(f"http://127.0.0.1:{port}", CLIENT, URL), lambda: 0.0)
+            waiting = [asyncio.create_task(provider.keys(f"key-{number}")) for number in range(20)]
+            await began.wait()
+            end.set()
+            found = await asyncio.gather(*waiting, provider.endpoints(), return_exceptions=True)
+            assert {type(one) for one in found} == {IssuerUnavailable}
+            assert {str(one) for one in found} == {str(found[0])}
+            # a client may try a closed connection once more; no waiter tries by themselves
+            assert connections <= 2
+            await provider.close()
+
+    asyncio.run(work())
+
+
 def test_no_more_than_some_tokens_wait_for_an_issuer_that_hangs() -> None:
     async def work() -> None:
         began, end = asyncio.Event(), asyncio.Event()
