@@ -16,6 +16,7 @@ from chains.index.query.reader import QueryTooSlow
 from chains.text import told
 from chains.web.pages.page import failure_page
 from chains.web.shares import TooBusy
+from chains.web.trouble import of_index, told_to
 
 API: Final = "/api/"
 _log = logging.getLogger("chains.web")
@@ -62,8 +63,8 @@ def failures() -> Middleware:
 
 
 def _of_error(request: web.Request, error: ChainsError) -> web.Response:
-    text = told(str(error))
     if isinstance(error, IndexAbsent):
+        text = told_to(request, error, f"{of_index(error)}.")
         return failure_page(
             request,
             _BUSY,
@@ -72,13 +73,19 @@ def _of_error(request: web.Request, error: ChainsError) -> web.Response:
             "Build it with chains index build, and load this page again.",
         )
     if isinstance(error, QueryTooSlow):
-        return failure_page(request, _BUSY, "The search took too long", text, "Add a term that fits fewer.")
+        return failure_page(
+            request, _BUSY, "The search took too long", told(str(error)), "Add a term that fits fewer."
+        )
     if isinstance(error, IndexUnavailable):
         return failure_page(
-            request, _BUSY, "The index cannot be read", text, "Nothing was searched. Try again in a minute."
+            request,
+            _BUSY,
+            "The index cannot be read",
+            told_to(request, error, f"{of_index(error)}."),
+            "Try again in a minute. The log of chains web says more.",
         )
     if isinstance(error, TooBusy):
-        answer = failure_page(request, _BUSY, "Too many requests", text, "Load this page again.")
+        answer = failure_page(request, _BUSY, "Too many requests", told(str(error)), "Load this page again.")
         answer.headers["Retry-After"] = "5"
         return answer
     if isinstance(error, UsageError):
@@ -86,7 +93,14 @@ def _of_error(request: web.Request, error: ChainsError) -> web.Response:
             request,
             _BAD,
             "This request cannot be understood",
-            text,
+            told(str(error)),
             "About and help lists what a query takes.",
         )
-    return failure_page(request, _FAULT, "This page could not be made", text, "Try again in a minute.")
+    text = told_to(request, error, "What it is made from cannot be read.")
+    return failure_page(
+        request,
+        _FAULT,
+        "This page could not be made",
+        text,
+        "Try again in a minute. The log of chains web says more.",
+    )

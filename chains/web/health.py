@@ -9,9 +9,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from chains.errors import ChainsError
-from chains.text import told
 from chains.web.access.metrics import AccessMetrics
 from chains.web.source import Source
+from chains.web.trouble import of_index, write
 
 
 def health_application(source: Source, metrics: AccessMetrics) -> web.Application:
@@ -24,7 +24,9 @@ def health_application(source: Source, metrics: AccessMetrics) -> web.Applicatio
         try:
             await source.check()
         except ChainsError as error:
-            return web.Response(status=503, text=f"{told(str(error))}\n")
+            # anybody may ask here
+            write(error)
+            return web.Response(status=503, text=f"{of_index(error)}; the log of chains web says more\n")
         return web.Response(text="ok\n")
 
     async def tell(_: web.Request) -> web.Response:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+from chains.errors import UsageError
 from chains.index.database import Place
+from chains.index.errors import IndexUnavailable
 from chains.index.query.answer import PAGE, Answer, answered
 from chains.index.query.parse import parse
-from chains.index.query.reader import reading
+from chains.index.query.reader import Reader, reading
 from chains.index.query.scope import View, view_of
 from chains.index.query.sql import Sql
 from chains.index.query.terms import Query
@@ -73,7 +76,7 @@ class Source:
         """
 
         def run() -> T:
-            with reading(self.place, seconds) as reader:
+            with _opened(self.place, seconds) as reader:
                 return work(view_of(reader, viewer.namespaces))
 
         return await self.aside(viewer, run)
@@ -137,11 +140,22 @@ class Source:
         return "/".join(told)
 
     def _touch(self) -> str:
-        with reading(self.place, _PROBE_SECONDS) as reader:
+        with _opened(self.place, _PROBE_SECONDS) as reader:
             reader.rows(Sql("SELECT 1 FROM store LIMIT 1"))
         return ""
 
     def _look(self) -> str:
-        with reading(self.place, SECONDS) as reader:
+        with _opened(self.place, SECONDS) as reader:
             rows = reader.rows(Sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))
             return str(rows[0][0])
+
+
+@contextmanager
+def _opened(place: Place, seconds: float) -> Iterator[Reader]:
+    """Open a snapshot of an index. What is wrong with its URL is no mistake of who asks."""
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(reading(place, seconds))
+        except UsageError as error:
+            raise IndexUnavailable(str(error)) from error
+        yield reader

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from chains.errors import UsageError
+from chains.index.errors import IndexUnavailable
 from chains.index.query.answer import LONGEST_PAGE, PAGE
 from chains.index.query.cursor import cursor_of, read_cursor
 from chains.index.query.detail.evidence import details_of, inputs_of, position_of_digest, positions_of_run
@@ -108,14 +109,19 @@ async def lineage(request: web.Request) -> shapes.Lineage:
     digest, depth = digest_in(request), number_in(request, "depth", DEPTH, DEEPEST)
 
     def work() -> shapes.Lineage | None:
-        near = collect_relatives(
-            source.place,
-            names_of(digest),
-            depth,
-            namespaces=viewer.namespaces,
-            most=MOST_STATEMENTS,
-            seconds=SECONDS,
-        )
+        names = names_of(digest)
+        try:
+            near = collect_relatives(
+                source.place,
+                names,
+                depth,
+                namespaces=viewer.namespaces,
+                most=MOST_STATEMENTS,
+                seconds=SECONDS,
+            )
+        except UsageError as error:
+            # what is wrong with the URL of the index is no mistake of who asks
+            raise IndexUnavailable(str(error)) from error
         found = ancestry(near, digest, depth, is_trusting=True)
         return made.lineage(found) if found.start is not None else None
 

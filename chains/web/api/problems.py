@@ -19,6 +19,7 @@ from chains.web.access.gate import API
 from chains.web.api.shapes import PROBLEMS, Problem
 from chains.web.api.written import plain
 from chains.web.shares import TooBusy
+from chains.web.trouble import of_index, write
 
 CONTENT_TYPE: Final = "application/problem+json"
 NOT_THERE: Final = "there is nothing with this name, or you may not see it"
@@ -88,10 +89,7 @@ def _of_error(error: ChainsError) -> web.Response:
         answer = problem(503, str(error), "busy")
         answer.headers["Retry-After"] = str(_BUSY_SECONDS)
         return answer
-    if isinstance(error, IndexAbsent):
-        # its text names a file of the server
-        return problem(503, "the index is not built: chains index build makes one", "no-index")
-    if isinstance(error, IndexUnavailable):
-        return problem(503, "the index cannot be read now, so nothing was searched", "no-index")
-    _log.error("an answer could not be made", extra={"reason": told(str(error))})
+    write(error)
+    if isinstance(error, IndexAbsent | IndexUnavailable):
+        return problem(503, of_index(error), "no-index")
     return problem(500, "the answer could not be made: the server's log says more")

@@ -141,7 +141,11 @@ def read_audits(paths: Sequence[Path]) -> Audits:
                 problems.append(f"{path.name}: larger than {LARGEST >> 20} MiB")
                 continue
             told = orjson.loads(path.read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
+        except OSError as error:
+            # the whole text has the path on the server
+            problems.append(f"{path.name}: {error.strerror}")
+            continue
+        except orjson.JSONDecodeError as error:
             problems.append(f"{path.name}: {error}")
             continue
         if not isinstance(told, dict) or told.get("schema") != SCHEMA:

@@ -12,11 +12,11 @@ from chains.audit.ledger.folder import CHECKPOINT
 from chains.audit.ledger.lines import parse_entry
 from chains.errors import ChainsError, UsageError
 from chains.index.query.detail.runs import runs_of
-from chains.text import told
 from chains.web.files.ledger import Ledger, days_of
 from chains.web.keys import FILES, SOURCE
 from chains.web.pages.attestation import download
 from chains.web.pages.page import Crumb, failure_page, page
+from chains.web.trouble import told_to
 from chains.web.viewer import VIEWER
 
 MOST: Final = 500
@@ -109,8 +109,8 @@ async def _opened(request: web.Request) -> tuple[Ledger | None, web.Response]:
             request,
             503,
             "The ledger cannot be read",
-            told(str(error)),
-            "Repair the folder and load this page again.",
+            told_to(request, error, "Its folder is damaged, or not there."),
+            "The log of chains web says more. Repair the folder and load this page again.",
         )
 
 

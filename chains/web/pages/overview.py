@@ -10,11 +10,11 @@ from aiohttp import web
 
 from chains.errors import ChainsError, UsageError
 from chains.index.query.scope import View
-from chains.text import told
 from chains.web.answers.overview import LONGEST, Overview, overview_of
 from chains.web.keys import FILES, SOURCE
 from chains.web.pages.page import page
 from chains.web.render.chart import days_svg
+from chains.web.trouble import told_to
 from chains.web.viewer import VIEWER
 
 LENGTHS: Final = (7, 30, 90, 365)
@@ -69,7 +69,7 @@ async def _ledger(request: web.Request) -> tuple[object, str] | None:
     try:
         return await files.ledger.value(), ""
     except ChainsError as error:
-        return None, told(str(error))
+        return None, told_to(request, error, "cannot be read now: the log of chains web says more")
 
 
 def _length(request: web.Request) -> int:

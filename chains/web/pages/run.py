@@ -11,7 +11,6 @@ from aiohttp import web
 from chains.audit.ledger.state import LedgerRun
 from chains.errors import ChainsError
 from chains.tekton.snapshot import RunSnapshot
-from chains.text import told
 from chains.web.answers.run import RunAnswer, known_runs, run_answer
 from chains.web.answers.statements import builds_of, children_of, read_all, record_digest, wanted_of
 from chains.web.answers.tasks import TaskGraph, graph_of_record, graph_of_report
@@ -22,6 +21,7 @@ from chains.web.pages.page import Crumb, page
 from chains.web.raw import Found
 from chains.web.render import paths
 from chains.web.render.tasks import tasks_svg
+from chains.web.trouble import told_to
 from chains.web.viewer import VIEWER
 
 LONGEST_UID = 2000
@@ -158,7 +158,8 @@ async def _ledgered(request: web.Request, uid: str) -> Ledgered | None:
             return None
         data = await request.app[SOURCE].aside(request[VIEWER], lambda: ledger.proof(uid))
     except ChainsError as error:
-        return Ledgered(None, [], None, is_proven=False, problem=told(str(error)))
+        why = "The ledger cannot be read now. Tell whoever runs this page: its log says more."
+        return Ledgered(None, [], None, is_proven=False, problem=told_to(request, error, why))
     if data is None:
         return Ledgered(run, [], None, is_proven=False)
     written = orjson.loads(data)
