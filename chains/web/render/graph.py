@@ -49,16 +49,27 @@ class Line:
 def layers(after: Mapping[str, Iterable[str]]) -> dict[str, int]:
     """Return the column of each key: behind all those that it comes after. A circle is cut."""
     found: dict[str, int] = {}
-
-    def place(key: str, way: frozenset[str]) -> int:
-        if key in found:
-            return found[key]
-        before = [one for one in after.get(key, ()) if one in after and one not in way]
-        found[key] = 1 + max((place(one, way | {key}) for one in before), default=-1)
-        return found[key]
-
-    for key in after:
-        place(key, frozenset((key,)))
+    for first in after:
+        if first in found:
+            continue
+        # a stack, and not recursion: a chain may be longer than Python's
+        way = {first: 0}
+        stack = [(first, iter(after[first]))]
+        while stack:
+            key, rest = stack[-1]
+            for one in rest:
+                if one in found:
+                    way[key] = max(way[key], found[one] + 1)
+                elif one in after and one not in way:
+                    way[one] = 0
+                    stack.append((one, iter(after[one])))
+                    break
+            else:
+                stack.pop()
+                found[key] = way.pop(key)
+                if stack:
+                    behind = stack[-1][0]
+                    way[behind] = max(way[behind], found[key] + 1)
     return found
 
 
