@@ -16,6 +16,7 @@ from chains.index.query.reader import QueryTooSlow
 from chains.text import told
 from chains.web.pages.page import failure_page
 from chains.web.shares import TooBusy
+from chains.web.static_files import STATIC
 from chains.web.trouble import of_index, told_to
 
 API: Final = "/api/"
@@ -33,7 +34,7 @@ def failures() -> Middleware:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            if request.path.startswith(API) or error.status != _MISSING:
+            if request.path.startswith((API, STATIC)) or error.status != _MISSING:
                 raise
             return failure_page(
                 request,

@@ -9,6 +9,8 @@ from typing import Final
 
 from aiohttp import web
 
+STATIC: Final = "/static/"
+"""Files for everybody, also before a login. What is not there is a plain 404: no page is made for it."""
 _FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -30,7 +32,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
 @cache
 def static_path(name: str) -> str:
     """Return the path of a file with the digest of its content."""
-    return f"/static/{name}?v={hashlib.sha256(_files()[name][0]).hexdigest()[:_SHORT]}"
+    return f"{STATIC}{name}?v={hashlib.sha256(_files()[name][0]).hexdigest()[:_SHORT]}"
 
 
 def add_static(application: web.Application) -> None:
@@ -45,4 +47,4 @@ def add_static(application: web.Application) -> None:
         kept = "public, max-age=31536000, immutable" if request.query.get("v") else "no-cache"
         return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": kept})
 
-    application.router.add_get("/static/{name}", answer)
+    application.router.add_get(f"{STATIC}{{name}}", answer)

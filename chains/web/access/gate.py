@@ -27,11 +27,11 @@ from chains.web.access.oidc.tokens import Tokens
 from chains.web.access.proxy_user import HeaderRefused, is_from, proxy_viewer
 from chains.web.access.settings import Access
 from chains.web.keys import LOGOUT as LOGOUT_PATH
+from chains.web.static_files import STATIC
 from chains.web.viewer import VIEWER, Viewer, local_viewer
 
 API: Final = ("/api/", "/badge/")
 """Paths for programs: they take bearer tokens, and answer 401 where a page leads to the login."""
-_OPEN: Final = ("/static/",)
 _AUTH: Final = (LOGIN, CALLBACK, LOGOUT)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -167,7 +167,7 @@ class Gate:
     def _identify(self) -> Middleware:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path.startswith(_OPEN):
+            if request.path.startswith(STATIC):
                 return await handler(request)
             if self._login is not None and request.path in _AUTH:
                 self._take(request, f"address {network_of(_address(request))}")

@@ -54,6 +54,19 @@ def test_nothing_but_reading_is_allowed(world: World) -> None:
     world.serve(work)
 
 
+def test_a_file_that_is_not_there_is_no_page(world: World) -> None:
+    async def work(client: Client) -> None:
+        for path in ("/static/none.css", "/static/", "/static/a/b", "/static/style.css/x"):
+            async with client.get(path) as response:
+                assert (response.status, await response.text()) == (404, "404: Not Found"), path
+                assert response.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        async with client.get("/statics") as response:
+            assert response.status == 404
+            assert "No such page" in await response.text()
+
+    world.serve(work)
+
+
 def test_a_name_of_the_web_that_leads_to_this_machine_is_refused(world: World) -> None:
     async def work(client: Client) -> None:
         async with client.get("/", headers={"Host": "rebound.example:8088"}) as response:
