@@ -27,6 +27,9 @@ _LARGEST: Final = 32 * 1024
 _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _HASHES: Final = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 _LONGEST: Final = 256
+_PLAIN, _ACCESS = "jwt", "at+jwt"
+_OF_LOGIN: Final = frozenset({_PLAIN})
+_OF_BEARER: Final = frozenset({_PLAIN, _ACCESS})
 _MOST_GROUPS: Final = 2000
 
 
@@ -49,7 +52,7 @@ class Tokens:
 
         Raises :class:`LoginRefused`, and what the issuer's keys raise.
         """
-        header, claims = await self._verified(token)
+        header, claims = await self._verified(token, _OF_LOGIN)
         self._check_audience(claims, {self._oidc.client_id})
         self._check_party(claims)
         given = claims.get("nonce")
@@ -64,9 +67,9 @@ class Tokens:
 
         Raises :class:`LoginRefused`, and what the issuer's keys raise.
         """
-        header, claims = await self._verified(token)
+        header, claims = await self._verified(token, _OF_BEARER)
         # an access token (RFC 9068) is for the API alone; an ID token for the client counts, too
-        is_access = str(header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
+        is_access = _kind(header) == _ACCESS
         audiences = {self._oidc.audience} if is_access else {self._oidc.audience, self._oidc.client_id}
         self._check_audience(claims, audiences - {""})
         if self._oidc.client_id in audiences and not self._is_for(claims, self._oidc.audience):
@@ -74,7 +77,9 @@ class Tokens:
             self._check_party(claims)
         return identity_of(claims, self._oidc)
 
-    async def _verified(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    async def _verified(
+        self, token: str, kinds: frozenset[str]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         if len(token) > _LARGEST or not _JWT.fullmatch(token):
             raise LoginRefused("the token is no signed JWT")
         algorithms = list(self._oidc.algorithms)
@@ -102,6 +107,9 @@ class Tokens:
             raise LoginRefused(f"the token cannot be read ({type(error).__name__})") from error
         if claims["iss"] != self._oidc.issuer:
             raise LoginRefused("the token is of another issuer")
+        if _kind(decoded.header) not in kinds:
+            # such as a logout token: same issuer, audience and key, and no login (RFC 8725, 3.11)
+            raise LoginRefused("the token is of another kind")
         return decoded.header, claims
 
     def _check_audience(self, claims: Mapping[str, Any], wanted: set[str]) -> None:
@@ -129,6 +137,12 @@ def identity_of(claims: Mapping[str, Any], oidc: Oidc) -> Identity:
     groups = groups if isinstance(groups, list) else [groups]
     named = [one for one in groups[:_MOST_GROUPS] if isinstance(one, str)]
     return Identity(user, tuple(named))
+
+
+def _kind(header: Mapping[str, Any]) -> str:
+    """Return the media type of a token in lower case, ``jwt`` if it does not say any (RFC 7515, 4.1.9)."""
+    found = header.get("typ", _PLAIN)
+    return found.lower().removeprefix("application/") if isinstance(found, str) else ""
 
 
 def _kid(token: str) -> str | None:

@@ -349,6 +349,8 @@ WRONG_TOKENS: dict[str, tuple[Callable[[LoginIssuer, str], str], str]] = {
     "changed": (_changed, "signature"),
     "five parts": (lambda _, token: f"{token}.x.y", "no signed JWT"),
     "no JSON": (lambda _, token: f"{token.partition('.')[0]}.AAAA.{token.rpartition('.')[2]}", "token"),
+    "a logout token": (lambda issuer, _: issuer.token(header={"typ": "logout+jwt"}), "of another kind"),
+    "an access token": (lambda issuer, _: issuer.token(header={"typ": "at+jwt"}), "of another kind"),
     "empty": (lambda _, token: "", "no signed JWT"),
     "too long": (lambda _, token: f"{token}{'A' * 40_000}", "no signed JWT"),
     "a critical header": (
@@ -439,6 +441,31 @@ def test_tokens_of_the_issuer_open_the_api(issuer: LoginIssuer, access: Access) 
         # it is known who it is, and nothing is granted to them
         assert await status(issuer.token(aud="api", sub="mallory", groups=[])) == 403
         assert await status(issuer.token(aud="api", sub="root", groups="no list")) == 200
+
+    served(access, work)
+
+
+def test_a_token_counts_only_as_what_it_says_it_is(issuer: LoginIssuer, access: Access) -> None:
+    async def work(server: Server) -> None:
+        async def status(kind: object) -> int:
+            token = issuer.token(aud="api", header={"typ": kind})
+            return (await server.get("/api/v1/x", {"Authorization": f"Bearer {token}"})).status
+
+        for kind in ("JWT", "jwt", "application/jwt", "at+jwt", "AT+JWT", "application/at+jwt"):
+            assert await status(kind) == 200, kind
+        for kind in (
+            "logout+jwt",
+            "application/logout+jwt",
+            "secevent+jwt",
+            "dpop+jwt",
+            "id",
+            "",
+            "jwt ",
+            None,
+            7,
+        ):
+            assert await status(kind) == 401, kind
+        assert {one["refused"] for one in server.lines.entries[-9:-2]} == {"the token is of another kind"}
 
     served(access, work)
 
