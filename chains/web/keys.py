@@ -17,5 +17,7 @@ HEALTH: Final = web.AppKey("health", web.Application)
 """The application of the health port, for the process that serves both."""
 FILES: Final = web.AppKey("files", Files)
 """What is read from files beside the index."""
+API: Final = web.AppKey("api", str)
+"""The path below which the API is; not there without it."""
 LOGOUT: Final = web.AppKey("logout", str)
 """The path to which a form is sent that ends a login; not there without logins."""

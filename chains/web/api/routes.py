@@ -14,6 +14,7 @@ from chains.web.api.openapi import OPENAPI, document, written
 from chains.web.api.problems import problems
 from chains.web.api.route import Handler, Parameter, Route, tagged
 from chains.web.api.verify_now import Trusting, VerifyNow
+from chains.web.keys import API
 
 _OF_DIGEST = (
     Parameter("algorithm", "the algorithm of the digest: sha256, sha1, gitCommit", is_path=True),
@@ -157,6 +158,7 @@ def api(trusting: Trusting) -> Callable[[web.Application], None]:
         application.router.add_get(f"{BASE}/openapi.json", describe)
         application.router.add_get("/badge/sha256/{file}", badge)
         application.on_cleanup.append(close)
+        application[API] = BASE
         application.middlewares.insert(0, problems())
 
     return extend

@@ -16,6 +16,7 @@ from chains.web.answers.artifact import Artifact, artifact_of
 from chains.web.answers.lineage import Made, made_with
 from chains.web.keys import SOURCE
 from chains.web.pages.page import Crumb, page
+from chains.web.render import paths
 from chains.web.render.commands import Command, commands_for
 from chains.web.render.family import family_svg
 from chains.web.render.text import short
@@ -53,6 +54,7 @@ async def show(request: web.Request) -> web.Response:
         crumbs=(Crumb("Search", "/search"), Crumb(name or short(digest))),
         state=found.answer.state,
         status=200 if found.hits else 404,
+        api=(paths.api(paths.artifact(digest)),) if found.hits else (),
         found=found,
         digest=digest,
         name_of=name,

@@ -17,6 +17,7 @@ from chains.web.answers.statements import Read, read_all, tree_of, wanted_of
 from chains.web.keys import SOURCE
 from chains.web.pages.page import Crumb, page
 from chains.web.raw import Found
+from chains.web.render import paths
 from chains.web.render.text import short
 from chains.web.render.words import type_name
 from chains.web.viewer import VIEWER
@@ -42,6 +43,7 @@ async def show(request: web.Request) -> web.Response:
         f"{type_name(hit.predicate)} {short(hit.digest)}",
         crumbs=(Crumb("Search", "/search"), Crumb(f"{type_name(hit.predicate)} {short(hit.digest)}")),
         state=state,
+        api=(paths.api(paths.attestation(hit.digest)),),
         hit=hit,
         details=details,
         trusted=trusted,

@@ -16,6 +16,7 @@ from chains.web.files.reports import Report, Reports
 from chains.web.keys import FILES, SETTINGS, SOURCE
 from chains.web.pages.attestation import RAW_HEADERS
 from chains.web.pages.page import Crumb, page
+from chains.web.render import paths
 from chains.web.viewer import VIEWER
 
 MOST: Final = 500
@@ -51,6 +52,7 @@ async def reports(request: web.Request) -> web.Response:
         "reports.html",
         "Reports",
         crumbs=(Crumb("Reports"),),
+        api=(paths.api("/reports"),) if is_given else (),
         found=found,
         is_given=is_given,
     )

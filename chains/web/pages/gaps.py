@@ -16,6 +16,7 @@ from chains.index.query.state import IndexState, state_of
 from chains.web.files.audits import NOT_COUNTED, STATES, AuditResult, Audits, Gap
 from chains.web.keys import FILES, SOURCE
 from chains.web.pages.page import Crumb, page
+from chains.web.render import paths
 from chains.web.viewer import VIEWER
 
 MOST: Final = 100
@@ -66,6 +67,7 @@ async def show(request: web.Request) -> web.Response:
         "Gaps",
         crumbs=(Crumb("Gaps"),),
         state=state,
+        api=_api(audit, at, wanted),
         audit=audit,
         audits=audits,
         is_given=files.audits.is_given,
@@ -80,6 +82,13 @@ async def show(request: web.Request) -> web.Response:
         next_steps=NEXT_STEPS,
         exemptions=await _exemptions(request),
     )
+
+
+def _api(audit: AuditResult | None, at: str, wanted: str) -> list[tuple[str, str]]:
+    found = [paths.api("/gaps")]
+    if audit is not None:
+        found.append(("API of the audit", paths.api("/audit", at=at, state=wanted)[1]))
+    return found
 
 
 def _chosen(audit: AuditResult | None, wanted: str) -> list[Gap]:

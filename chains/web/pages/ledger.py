@@ -16,6 +16,7 @@ from chains.web.files.ledger import Ledger, days_of
 from chains.web.keys import FILES, SOURCE
 from chains.web.pages.attestation import download
 from chains.web.pages.page import Crumb, failure_page, page
+from chains.web.render import paths
 from chains.web.trouble import told_to
 from chains.web.viewer import VIEWER
 
@@ -40,6 +41,7 @@ async def days(request: web.Request) -> web.Response:
         "ledger.html",
         "Ledger of runs",
         crumbs=(Crumb("Ledger"),),
+        api=(paths.api("/ledger"),),
         ledger=ledger,
         state_of_ledger=ledger.state,
         days=every[number * DAYS : (number + 1) * DAYS],

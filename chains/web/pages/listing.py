@@ -57,6 +57,7 @@ async def _listing(request: web.Request, key: Key, label: str) -> web.Response:
         state=found.answer.state,
         status=200 if found.answer.hits else 404,
         exports=(("CSV", paths.export(text, "csv")), ("JSON", paths.export(text, "json"))),
+        api=(paths.api("/search", q=text, cursor=request.query.get("cursor", "")),),
         found=found,
         counted=counted,
         audit=audit,

@@ -62,6 +62,7 @@ def _page(
         state=found.answer.state,
         status=200 if found.answer.hits else 404,
         exports=(("CSV", paths.export(str(query), "csv")), ("JSON", paths.export(str(query), "json"))),
+        api=(paths.api("/search", q=str(query), cursor=request.query.get("cursor", "")),),
         found=found,
         kind=kind,
         value=value,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from chains.index.query.state import IndexState
-from chains.web.keys import LOGOUT
+from chains.web.keys import API, LOGOUT
 from chains.web.render.environment import render
 from chains.web.static_files import static_path
 from storage.redacted_url import shown as without_secrets
@@ -60,16 +60,19 @@ def page(
     status: int = 200,
     search: str = "",
     exports: Sequence[tuple[str, str]] = (),
+    api: Sequence[tuple[str, str]] = (),
     **values: Any,
 ) -> web.Response:
     """Return the answer with a page.
 
     ``state`` is that of the index, None for a page that is not from it. ``search`` is the text in the search
-    field. ``exports`` are names and paths of the same data in other forms.
+    field. ``exports`` are names and paths of the same data in other forms, ``api`` are those of
+    the same data in the API, below its base.
     """
     stores = [] if state is None else [
         Behind(without_secrets(one.url), one.updated, one.behind, one.is_whole) for one in state.stores
     ]  # fmt: skip
+    base = request.app.get(API, "")
     text = render(
         template,
         {
@@ -83,6 +86,7 @@ def page(
             "permalink": f"/{str(request.rel_url).lstrip('/')}",
             "search_text": _CONTROLS.sub(" ", search),
             "exports": exports,
+            "api": [(label, f"{base}{path}") for label, path in api] if base else (),
             "logout": request.app.get(LOGOUT, ""),
             "style": static_path("style.css"),
             "script": static_path("comfort.js"),

@@ -76,6 +76,7 @@ async def show(request: web.Request) -> web.Response:
         f"Run {answer.run.path}",
         crumbs=_crumbs(answer),
         state=answer.state,
+        api=(paths.api(paths.run(uid)),),
         answer=answer,
         run=answer.run,
         reads=reads,

@@ -17,6 +17,7 @@ from chains.index.query.parse import parse
 from chains.index.query.report import to_csv, to_json
 from chains.index.query.rows import Hit
 from chains.index.query.terms import Key, Query, Term
+from chains.web.api.handlers import MOST_PAGE
 from chains.web.keys import SOURCE
 from chains.web.pages.page import Crumb, page
 from chains.web.render import paths
@@ -57,6 +58,7 @@ async def results(request: web.Request) -> web.Response:
             ("CSV", paths.export(canonical, "csv")),
             ("JSON", paths.export(canonical, "json")),
         ),
+        api=(_api(request, canonical),),
         answer=answer,
         chips=[(term.words, paths.search(_without(query, term))) for term in query.terms],
         facets=facets,
@@ -77,6 +79,11 @@ def _misunderstood(request: web.Request, text: str, error: str) -> web.Response:
         error=error,
         keys=list(FIELDS),
     )
+
+
+def _api(request: web.Request, query: str) -> tuple[str, str]:
+    limit = min(_limit(request), MOST_PAGE) if "limit" in request.query else ""
+    return paths.api("/search", q=query, limit=str(limit), cursor=request.query.get("cursor", ""))
 
 
 def _limit(request: web.Request) -> int:

@@ -53,6 +53,7 @@ async def one(request: web.Request) -> web.Response:
         state=found.answer.state,
         status=200 if found.key or found.answer.hits else 404,
         exports=(("CSV", paths.export(query, "csv")), ("JSON", paths.export(query, "json"))),
+        api=(paths.api("/search", q=query, cursor=request.query.get("cursor", "")),),
         found=found,
         kind=kind,
         who=who,

@@ -91,6 +91,12 @@ def export(query: str, form: str) -> str:
     return f"/search.{form}?" + urlencode({"q": query})
 
 
+def api(path: str, **query: str) -> tuple[str, str]:
+    """Return the link to a path of the API below its base, with what of the query is given."""
+    given = {key: value for key, value in query.items() if value}
+    return "API", f"{path}?{urlencode(given)}" if given else path
+
+
 def quoted(text: str) -> str:
     """Return a value as a query takes it, in quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
