@@ -29,10 +29,13 @@ LONGEST_UID = 2000
 
 @dataclass(frozen=True, slots=True)
 class Ledgered:
-    """What the ledger says about a run: its state, its entries' indexes, and whether that is proven."""
+    """What the ledger says about a run: its state, its entries by index, and whether that is proven.
+
+    For who sees some namespaces there are no indexes and no head: they say how many entries others have.
+    """
 
     run: Any
-    entries: list[tuple[int, Any]]
+    entries: list[tuple[int | None, Any]]
     head: Any
     is_proven: bool
     problem: str = ""
@@ -98,7 +101,8 @@ async def proof(request: web.Request) -> web.Response:
     uid = _uid(request)
     answer: RunAnswer = await source.read(viewer, lambda view: run_answer(view, uid))
     files = request.app[FILES]
-    if answer.run is None or not files.ledger.is_given:
+    if answer.run is None or not files.ledger.is_given or not viewer.sees_all:
+        # a proof has the size of the log
         raise web.HTTPNotFound
     ledger = await files.ledger.value()
     if not _is_own(request, ledger.run(uid)):
@@ -164,6 +168,7 @@ async def _ledgered(request: web.Request, uid: str) -> Ledgered | None:
     if data is None:
         return Ledgered(run, [], None, is_proven=False)
     written = orjson.loads(data)
-    entries = [(one["index"], orjson.loads(one["entry"])) for one in written["entries"]]
-    lines = written["checkpoint"].split("\n")
-    return Ledgered(run, entries, lines[:3], is_proven=ledger.is_verified and not ledger.state.problems)
+    sees_all = request[VIEWER].sees_all
+    entries = [(one["index"] if sees_all else None, orjson.loads(one["entry"])) for one in written["entries"]]
+    lines = written["checkpoint"].split("\n")[:3] if sees_all else None
+    return Ledgered(run, entries, lines, is_proven=ledger.is_verified and not ledger.state.problems)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from chains.assembly.trust import open_listed_keys
 from chains.index.codes import Role, Verdict
 from chains.index.database import Place
 from chains.index.query.cursor import Cursor, cursor_of
@@ -30,7 +31,7 @@ from tests.testbed.sigstore_keys import public_pem
 from tests.unit.chains.index.query.index import Row, Run, sqlite_index
 from tests.unit.chains.web.api.asked import Told, get_all, routes_of
 from tests.unit.chains.web.api.beside import beside, write_audit
-from tests.unit.chains.web.world import World, inside
+from tests.unit.chains.web.world import EXAMPLES, World, inside
 
 SHOP = Viewer("alice", ("shop",))
 SHARED, BASE, ROCKET, NOWHERE = ("11" * 32, "22" * 32, "33" * 32, "44" * 32)
@@ -325,6 +326,24 @@ def test_a_false_claim_about_a_run_of_others_shows_no_record_and_no_ledger_of_it
     assert b"storefront-release" in every[paths[0]].body
     assert found[paths[1]].status == 404
     assert found[paths[2]].json["name"] == "innocent"
+
+
+def test_entries_of_the_ledger_are_shown_without_what_counts_those_of_others(tmp_path: Path) -> None:
+    uid = "5f2a1c9e-7b1d-4c1a-9a54-000000000001"
+    made = [Row("aa" * 32, Run(uid, "shop", "storefront-build-1"), "x", namespace="shop")]
+    place = sqlite_index(tmp_path / "index.db", made)
+    keys = open_listed_keys([str(EXAMPLES / "ledger/ledger.pub")])
+    settings = WebSettings(place, ledger=EXAMPLES / "ledger", ledger_keys=keys)
+    paths = [f"/run/{uid}", f"/run/{uid}/ledger-proof"]
+    own, proof = get_all(place, paths, SHOP, settings=settings)
+    every, whole = get_all(place, paths, settings=settings)
+    numbers = re.compile(rb"entry \d|Head of the log|ledger-proof")
+    for answer in (own, every):
+        assert b"Inclusion proven" in answer.body
+        assert re.search(rb"entry( \d+)?: .*finished", answer.body)
+    assert (own.status, numbers.findall(own.body), proof.status) == (200, [], 404)
+    assert len(set(numbers.findall(every.body))) >= 3
+    assert (whole.status, len(whole.json["entries"])) == (200, len(re.findall(rb"<li>entry \d", every.body)))
 
 
 def write_policy(folder: Path) -> Path:
