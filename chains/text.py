@@ -9,6 +9,7 @@ other programs: Events, annotations, answers of the health port.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from datetime import UTC, datetime
@@ -21,6 +22,21 @@ from chains.masking.forms import mask
 def count(number: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun in singular or plural, such as ``1 run`` and ``2 runs``."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+_STEPS = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "name a file in it",
+    errno.EACCES: "check its permissions",
+}
+
+
+def why_of(error: OSError) -> str:
+    """Return why a file cannot be used, and the next step where there is one."""
+    step = _STEPS.get(error.errno or 0)
+    why = error.strerror or str(error)
+    return f"{why}; {step}" if step else why
 
 
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]+")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -61,7 +61,8 @@ class Group(click.Group):
     """A group of commands.
 
     ``lazy`` has the commands to import on first use: ``MODULE:NAME``, and the line for the group's help. So
-    neither that help nor the completion of a command's name imports a command.
+    neither that help nor the completion of a command's name imports a command. ``sections`` has the names
+    under each heading of the help.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Group(click.Group):
         commands: Sequence[click.Command] = (),
         *,
         lazy: Mapping[str, tuple[str, str]] | None = None,
+        sections: Mapping[str, Iterable[str]] | None = None,
         parameters: Sequence[click.Parameter] = (),
         text: str = "",
     ) -> None:
@@ -84,6 +86,7 @@ class Group(click.Group):
             subcommand_metavar="COMMAND ...",
         )
         self._lazy = dict(lazy or {})
+        self._sections = dict(sections or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands in the order of the help."""
@@ -115,9 +118,11 @@ class Group(click.Group):
         return {name: known.get(name) or self.commands[name].help or "" for name in self.list_commands(ctx)}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(self.short_helps(ctx).items()))
+        """Write the list of commands, by section."""
+        helps = self.short_helps(ctx)
+        for heading, names in (self._sections or {"Commands": helps}).items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, helps[name]) for name in names])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Return the commands and options that begin with ``incomplete``."""

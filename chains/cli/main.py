@@ -19,6 +19,7 @@ from chains.errors import ChainsError, UsageError
 from chains.extras import install_hint
 from chains.masking.forms import mask
 from chains.terminal import drop_output, say, write_json, write_line
+from chains.text import why_of
 from signers.errors import SignerError
 from storage.errors import StoreError
 
@@ -43,58 +44,76 @@ _EXTRAS = {
     "pyarrow": "parquet",
 }
 """The extra that installs a package, for packages that are not in a plain installation."""
-_COMMANDS = {
-    "payload": ("payload:payload", "print the unsigned statement of a run"),
-    "attest": ("attest:attest", "attest, sign and store every run of the input"),
-    "verify": ("verify:verify", "verify evidence, and say why it is valid or not"),
-    "inspect": (
-        "index.inspect_evidence:inspect",
-        "show one page of evidence: source, builder, isolation, times, steps, what is missing",
-    ),
-    "lineage": ("index.lineage:lineage", "show what an image was made from, and what was made from it"),
-    "diff": ("index.diff:diff", "say what changed between two builds"),
-    "search": ("index.search:search", "find evidence in an index: by digest, commit, run, signer and more"),
-    "preflight": ("policies.preflight:preflight", "say whether every image in use would pass the policies"),
-    "policy": ("policies.policy:policy", "check, try, explain and write policies"),
-    "admission": ("policies.admission:admission", "answer the API server which images may run"),
-    "blast-radius": (
-        "policies.blast_radius:blast_radius",
-        "say what a key, a builder, an image, a Task or a commit that went bad has touched",
-    ),
-    "audit": ("audit.audit:audit", "say whether every finished run has evidence that verifies"),
-    "report": (
-        "reports.report:report",
-        "write a report of a period: population, evidence, keys, exemptions, figures, limits",
-    ),
-    "admission-certificates": (
-        "policies.admission_certificates:admission_certificates",
-        "make and renew the certificates of the admission webhook",
-    ),
-    "index": ("index.index:index", "build, update and describe an index of the evidence in stores"),
-    "web": ("web.web:web", "serve the evidence browser: pages of what an index knows"),
-    "access": ("web.access:access", "check who may see what in the browser, and make tokens for its API"),
-    "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
-    "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
-    "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),
-    "finalizers": ("cluster:finalizers", "work with the controller's finalizers"),
-    "doctor": ("doctor:doctor", "check key, stores, log and permissions, and say what to do next"),
-    "get": ("evidence:get", "print the evidence in stores"),
-    "copy": ("evidence:copy", "copy evidence from one store to another"),
-    "export": ("evidence:export", "write evidence and keys to a folder that cosign verifies offline"),
-    "keys": ("keys:keys", "make keys and print public keys"),
-    "revoke": ("revoke:revoke", "write, sign and show lists of what no longer counts"),
-    "ledger": (
-        "audit.ledger.commands:ledger",
-        "verify and show the ledger of runs, and prove that it has one",
-    ),
-    "retention": (
-        "retention.retention:retention",
-        "say what evidence must be kept until when, whether its lock says so, and what may go",
-    ),
-    "config": ("config:config", "work with configurations"),
-    "completion": ("completion:completion", "print the script that completes commands in a shell"),
+_SECTIONS = {
+    "Make evidence": {
+        "payload": ("payload:payload", "print the unsigned statement of a run"),
+        "attest": ("attest:attest", "attest, sign and store every run of the input"),
+        "get": ("evidence:get", "print the evidence in stores"),
+        "copy": ("evidence:copy", "copy evidence from one store to another"),
+        "export": ("evidence:export", "write evidence and keys to a folder that cosign verifies offline"),
+    },
+    "Read and verify it": {
+        "verify": ("verify:verify", "verify evidence, and say why it is valid or not"),
+        "inspect": (
+            "index.inspect_evidence:inspect",
+            "show one page of evidence: source, builder, isolation, times, steps, what is missing",
+        ),
+        "lineage": ("index.lineage:lineage", "show what an image was made from, and what was made from it"),
+        "diff": ("index.diff:diff", "say what changed between two builds"),
+    },
+    "Ask about many runs": {
+        "index": ("index.index:index", "build, update and describe an index of the evidence in stores"),
+        "search": (
+            "index.search:search",
+            "find evidence in an index: by digest, commit, run, signer and more",
+        ),
+        "audit": ("audit.audit:audit", "say whether every finished run has evidence that verifies"),
+        "ledger": (
+            "audit.ledger.commands:ledger",
+            "verify and show the ledger of runs, and prove that it has one",
+        ),
+        "retention": (
+            "retention.retention:retention",
+            "say what evidence must be kept until when, whether its lock says so, and what may go",
+        ),
+        "report": (
+            "reports.report:report",
+            "write a report of a period: population, evidence, keys, exemptions, figures, limits",
+        ),
+        "web": ("web.web:web", "serve the evidence browser: pages of what an index knows"),
+        "access": ("web.access:access", "check who may see what in the browser, and make tokens for its API"),
+    },
+    "Decide what may run": {
+        "policy": ("policies.policy:policy", "check, try, explain and write policies"),
+        "preflight": (
+            "policies.preflight:preflight",
+            "say whether every image in use would pass the policies",
+        ),
+        "admission": ("policies.admission:admission", "answer the API server which images may run"),
+        "admission-certificates": (
+            "policies.admission_certificates:admission_certificates",
+            "make and renew the certificates of the admission webhook",
+        ),
+        "revoke": ("revoke:revoke", "write, sign and show lists of what no longer counts"),
+        "blast-radius": (
+            "policies.blast_radius:blast_radius",
+            "say what a key, a builder, an image, a Task or a commit that went bad has touched",
+        ),
+    },
+    "Work in a cluster": {
+        "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
+        "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),
+        "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
+        "finalizers": ("cluster:finalizers", "work with the controller's finalizers"),
+        "doctor": ("doctor:doctor", "check key, stores, log and permissions, and say what to do next"),
+    },
+    "Keys and settings": {
+        "keys": ("keys:keys", "make keys and print public keys"),
+        "config": ("config:config", "work with configurations"),
+        "completion": ("completion:completion", "print the script that completes commands in a shell"),
+    },
 }
-"""Every command: its module in this folder, its name in the module, and its line in ``chains --help``."""
+"""Every command by its section of the help: its module in this folder, its name there, and its line."""
 
 
 class _Program(Group):
@@ -132,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
         drop_output()
         return FAILURE
     except OSError as error:
-        say(f"error: {error.filename or 'standard output'}: {error.strerror or error}")
+        say(f"error: {error.filename or 'standard output'}: {why_of(error)}")
         return FAILURE
     return code
 
@@ -179,7 +198,12 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 program = _Program(
     PROGRAM,
     text="Supply-chain provenance for Tekton.",
-    lazy={name: (f"chains.cli.{place}", text) for name, (place, text) in _COMMANDS.items()},
+    lazy={
+        name: (f"chains.cli.{place}", text)
+        for commands in _SECTIONS.values()
+        for name, (place, text) in commands.items()
+    },
+    sections=_SECTIONS,
     parameters=[
         click.Option(
             ["--version"],

@@ -13,6 +13,7 @@ from typing import Any
 from chains.documents.decode import Unreadable, decode
 from chains.documents.lists import split_list
 from chains.errors import InputError
+from chains.text import why_of
 from signers.errors import FormatError
 from signers.strict_json import Shape, check_shape
 from storage.files import read_file
@@ -38,7 +39,8 @@ def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
             raise InputError(f"{path}: not a regular file; pass - to read standard input") from error
         if code == errno.EFBIG:
             raise InputError(f"{path}: larger than {limit >> 20} MiB; split it") from error
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        why = why_of(error) if isinstance(error, OSError) else error
+        raise InputError(f"{path}: {why}") from error
 
 
 def read_standard_input(limit: int = MAX_DOCUMENT) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from chains.text import plain, told
+from chains.text import count, plain, told
 
 MOST_RECEIPTS = 64
 MOST_NAMES = 500
@@ -209,3 +209,21 @@ def parse_moment(text: str) -> datetime:
     if not _WRITTEN.fullmatch(text):
         raise ValueError(f"a time of another form: {text[:40]!r}")
     return datetime.fromisoformat(text)
+
+
+def said_by(entry: Entry) -> str:
+    """Return what an entry says besides its time, its kind and its run, in words."""
+    if isinstance(entry, RunEntry):
+        receipts = count(len(entry.receipts), "receipt") if entry.receipts else ""
+        return entry.reason or receipts
+    fields = (name for name in entry.__slots__ if name not in {"at", "kind"})
+    return ", ".join(f"{name} {_worded(value)}" for name in fields if (value := getattr(entry, name)))
+
+
+def _worded(value: object) -> str:
+    match value:
+        case datetime():
+            return moment(value)
+        case tuple():
+            return " ".join(map(str, value))
+    return str(value)

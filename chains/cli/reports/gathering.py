@@ -47,7 +47,7 @@ from chains.report.gather.ledgers import ledger_facts
 from chains.report.gather.prices import Prices, read_prices
 from chains.report.gather.recorder import Recorder
 from chains.tekton.raw import parse_time
-from chains.text import plain
+from chains.text import plain, why_of
 from signers.open import KEY_SERVICES, scheme_of
 
 MOST_AT_ONCE = 512
@@ -287,4 +287,4 @@ def _digest(path: str) -> str:
     try:
         return f"sha256:{digest_of(Path(path))}"
     except OSError as error:
-        raise UsageError(f"{plain(path)}: {error.strerror or error}") from error
+        raise UsageError(f"{plain(path)}: {why_of(error)}") from error

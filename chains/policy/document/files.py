@@ -10,6 +10,7 @@ from chains.documents.places import load_placed
 from chains.errors import InputError
 from chains.policy.document.format import KIND, LARGEST
 from chains.policy.document.policy import Policy
+from chains.text import why_of
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 MOST_FILES = 1000
@@ -26,7 +27,7 @@ def policy_files(path: Path) -> Sequence[Path]:
             file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and not file.is_dir()
         )
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        raise InputError(f"{path}: {why_of(error)}") from error
     if not found:
         raise InputError(f"{path}: no policies: expected files that end in {', '.join(_SUFFIXES)}")
     if len(found) > MOST_FILES:

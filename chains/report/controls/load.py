@@ -21,6 +21,7 @@ from chains.policy.document.shapes import WRONG
 from chains.report.controls.facts import FACTS
 from chains.report.controls.format import DOCUMENT, LARGEST, Highest, Ids
 from chains.report.controls.requirement import Requirement
+from chains.text import why_of
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 MOST_FILES = 200
@@ -122,7 +123,7 @@ def _files(path: Path) -> Sequence[Path]:
         # a pipe, or a link to nothing, is no folder: reading it tells what is wrong, so none is left out
         found = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and not one.is_dir())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        raise InputError(f"{path}: {why_of(error)}") from error
     if not found:
         raise InputError(f"{path}: no control maps: expected files that end in {', '.join(_SUFFIXES)}")
     if len(found) > MOST_FILES:

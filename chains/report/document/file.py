@@ -18,7 +18,7 @@ import orjson
 from chains.errors import InputError
 from chains.report.document.format import ROWS, SCHEMA, Artifact, Attestation, Head, Row, Run
 from chains.report.document.shape import Fits, fits
-from chains.text import plain, plain_json
+from chains.text import plain, plain_json, why_of
 
 _ROWS = {"runs": Run, "artifacts": Artifact, "attestations": Attestation}
 _HEAD = get_type_hints(Head, include_extras=True)
@@ -104,7 +104,7 @@ def read_document(path: Path, *, is_own: bool = False) -> Document:
         with path.open("rb") as file:
             _read(path, file, head, places, is_own=is_own)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        raise InputError(f"{path}: {why_of(error)}") from error
     return Document(
         cast("Head", head),
         lambda: _rows(path, places["runs"]),

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from chains.audit.ledger.entries import Heartbeat, RunEntry
+from chains.audit.ledger.entries import Entry, Heartbeat, RunEntry, said_by
 from chains.audit.ledger.folder import CHECKPOINT
 from chains.audit.ledger.lines import parse_entry
 from chains.errors import ChainsError, UsageError
@@ -63,7 +63,7 @@ async def one(request: web.Request) -> web.Response:
     entries, left = await request.app[SOURCE].aside(request[VIEWER], lambda: _entries(ledger, day))
     every = sorted({one.day for one in ledger.state.days})
     place = every.index(day)
-    uids = [entry.run.uid for _, entry in entries if isinstance(entry, RunEntry)]
+    uids = [entry.run.uid for entry, _ in entries if isinstance(entry, RunEntry)]
     known = await request.app[SOURCE].read(request[VIEWER], lambda view: frozenset(runs_of(view, uids)))
     return page(
         request,
@@ -116,11 +116,11 @@ async def _opened(request: web.Request) -> tuple[Ledger | None, web.Response]:
         )
 
 
-def _entries(ledger: Ledger, day: date) -> tuple[list[tuple[str, object]], int]:
-    """Return the entries of a day but the heartbeats, and how many were left out."""
-    found: list[tuple[str, object]] = []
+def _entries(ledger: Ledger, day: date) -> tuple[list[tuple[Entry, str]], int]:
+    """Return the entries of a day but the heartbeats, each with what it says, and how many were left out."""
+    found: list[tuple[Entry, str]] = []
     left = 0
-    for origin, log in sorted(ledger.logs.items()):
+    for _, log in sorted(ledger.logs.items()):
         for line in log.whole_lines(day):
             try:
                 entry = parse_entry(line)
@@ -132,7 +132,7 @@ def _entries(ledger: Ledger, day: date) -> tuple[list[tuple[str, object]], int]:
             if len(found) >= MOST:
                 left += 1
                 continue
-            found.append((origin, entry))
+            found.append((entry, said_by(entry)))
     return found, left
 
 

@@ -49,19 +49,6 @@ def run_of(entry: Entry) -> str:
     return f"{run.kind} {run.namespace}/{run.name} {run.uid}"
 
 
-def what(entry: Entry) -> str:
-    """Return what an entry says besides its run."""
-    if isinstance(entry, RunEntry):
-        receipts = count(len(entry.receipts), "receipt") if entry.receipts else ""
-        return entry.reason or receipts
-    skipped = {"at", "kind"}
-    return ", ".join(
-        f"{name} {moment(value) if isinstance(value, datetime) else value}"
-        for name in entry.__slots__
-        if name not in skipped and (value := getattr(entry, name))
-    )
-
-
 def ledger_of(state: LedgerState, problems: Sequence[Finding], behind: Sequence[LedgerDay]) -> dict[str, Any]:
     """Return a ledger as JSON: its days, gaps, runs by state, and what is wrong."""
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from chains.audit.ledger.entries import Entry, moment
+from chains.audit.ledger.entries import Entry, moment, said_by
 from chains.audit.ledger.folder import find_logs
 from chains.audit.ledger.lines import parse_entry
 from chains.audit.ledger.read import walk_ledger
@@ -16,7 +16,7 @@ from chains.cli.arguments import (
     Options,
 )
 from chains.cli.audit.ledger.common import day_of, trusted_of
-from chains.cli.audit.ledger.printed import ledger_of, run_of, state_of, what
+from chains.cli.audit.ledger.printed import ledger_of, run_of, state_of
 from chains.cli.tables import write_table
 from chains.errors import UsageError
 from chains.terminal import say, write_document, write_json, write_line
@@ -86,7 +86,7 @@ def _show_day(folder: Path, day: date, form: str) -> int:
     if rows and form != "json":
         write_table(
             ("LOG", "TIME", "ENTRY", "RUN", "WHAT"),
-            [(origin, moment(one.at), one.kind.value, run_of(one), what(one)) for origin, one in rows],
+            [(origin, moment(one.at), one.kind.value, run_of(one), said_by(one)) for origin, one in rows],
         )
     if not rows:
         say(f"the ledger has no entry of {day.isoformat()}")

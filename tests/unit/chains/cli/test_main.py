@@ -1,13 +1,16 @@
 """The command line as a user sees it: output, errors and exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from chains.cli.main import program
 from chains.cli.main import run as chains
 
 Json = Any
@@ -68,7 +71,12 @@ def test_several_runs_need_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], 2, "the following arguments are required: COMMAND"),
         (["nonsense"], 2, "invalid choice: 'nonsense'"),
-        (["payload", "missing.json"], 1, "missing.json: No such file or directory"),
+        (["payload", "missing.json"], 1, "missing.json: No such file or directory; check the path"),
+        (["report", "check", "missing"], 1, "missing: No such file or directory; check the path"),
+        (["report", "controls", "missing"], 1, "missing: No such file or directory; check the path"),
+        (["access", "check", "missing"], 1, "missing: No such file or directory; check the path"),
+        (["retention", "lint", "missing"], 1, "missing: No such file or directory; check the path"),
+        (["policy", "lint", "missing"], 1, "missing: No such file or directory; check the path"),
         (
             ["payload", RUN, "--format", "slsa/v9"],
             2,
@@ -361,3 +369,21 @@ def test_help_names_the_twins_and_the_exit_codes(capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert "[env: CHAINS_KEY]" in out.replace("\n", " ").replace("  ", "")
     assert "exit codes" in out
+
+
+def test_the_help_has_each_command_once_under_a_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        chains(["--help"])
+    out = capsys.readouterr().out
+    headings = re.findall(r"^(\S.*):$", out, re.MULTILINE)
+    assert headings == [
+        "Options",
+        "Make evidence",
+        "Read and verify it",
+        "Ask about many runs",
+        "Decide what may run",
+        "Work in a cluster",
+        "Keys and settings",
+    ]
+    named = re.findall(r"^  ([a-z-]+)  ", out, re.MULTILINE)
+    assert sorted(named) == sorted(program.list_commands(click.Context(program)))

@@ -334,6 +334,10 @@ def test_the_ledger_shows_its_days_with_their_balance_and_gaps(rich: World) -> N
     day = visible(rich.page("/ledger/2026-03-04"))
     assert "1 open before, plus 1 seen, minus 2 finished, minus 0 removed, is 0 open after" in day
     assert "chains ledger verify LEDGER --key ledger.pub --until 2026-03-04" in day
+    first = visible(rich.page("/ledger/2026-03-02"))
+    assert "keys none signers SHA256:4Yz0cQ7gJ6m2o0v1Yt8l0w9Yw0mQd3uWmZ8o4rJ5p7E, ledger SHA256:" in first
+    assert f"config none digest {'9b' * 32} 2026-03-02" in first
+    assert "datetime" not in first
     rich.page("/ledger/2026-01-01", 404)
     rich.page("/ledger/yesterday", 400)
     rich.page(f"/ledger?page={'9' * 5000}", 200)
