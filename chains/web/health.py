@@ -26,7 +26,7 @@ def health_application(source: Source, metrics: AccessMetrics) -> web.Applicatio
         except ChainsError as error:
             # anybody may ask here
             write(error)
-            return web.Response(status=503, text=f"{of_index(error)}; the log of chains web says more\n")
+            return web.Response(status=503, text=f"no index can be read: {of_index(error)}\n")
         return web.Response(text="ok\n")
 
     async def tell(_: web.Request) -> web.Response:

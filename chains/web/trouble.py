@@ -17,7 +17,7 @@ _log = logging.getLogger("chains.web")
 def of_index(error: ChainsError) -> str:
     """Return what is the matter with the index."""
     if isinstance(error, IndexAbsent):
-        return "the index is not built, or is one of another version: chains index build makes one"
+        return "the index is not built: chains index build makes one"
     return "the index cannot be read now, so nothing was searched"
 
 

@@ -85,11 +85,11 @@ def test_readiness_says_what_is_the_matter_and_not_where(
             await source.close()
 
     what = (
-        "the index is not built, or is one of another version: chains index build makes one"
+        "the index is not built: chains index build makes one"
         if make is _absent
         else "the index cannot be read now, so nothing was searched"
     )
-    assert asyncio.run(run()) == (503, f"{what}; the log of chains web says more\n")
+    assert asyncio.run(run()) == (503, f"no index can be read: {what}\n")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "rocket" in str(getattr(caplog.records[0], "reason", ""))
 
