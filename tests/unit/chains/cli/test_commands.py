@@ -306,7 +306,7 @@ def completed(line: str) -> list[str]:
     ("line", "offered"),
     [
         ("chains ver", ["verify"]),
-        ("chains co", ["controller", "copy", "config", "completion"]),
+        ("chains co", ["copy", "controller", "config", "completion"]),
         ("chains keys ", ["generate", "public", "export"]),
         ("chains attest --pass", ["--password-file"]),
         ("chains verify run.json --require-", ["--require-log", "--require-timestamp"]),

@@ -385,5 +385,5 @@ def test_the_help_has_each_command_once_under_a_heading(capsys: pytest.CaptureFi
         "Work in a cluster",
         "Keys and settings",
     ]
-    named = re.findall(r"^  ([a-z-]+)  ", out, re.MULTILINE)
+    named = re.findall(r"^  ([a-z][a-z-]*)  ", out, re.MULTILINE)
     assert sorted(named) == sorted(program.list_commands(click.Context(program)))
