@@ -121,6 +121,13 @@ class Tried:
             annotations = self.running.run("TaskRun", name)["metadata"]["annotations"]
             key, _, value = quoted[0].partition(": ")
             return value in annotations[key] and all(each in annotations[key] for each in quoted[1:])
+        if where == "`chains doctor`":
+            done = subprocess.run(
+                ["chains", "doctor"], cwd=self.folder, env=self.environment, text=True,
+                capture_output=True, timeout=120, check=False,
+            )  # fmt: skip
+            found = re.compile(rf"(failed|warning) +{re.escape(quoted[0])}\b")
+            return any(found.match(line) for line in done.stdout.splitlines())
         assert where.startswith("`/")
         answer = self.read(where.strip("`"))
         return answer == "" if what == "no answer" else quoted[0] in answer
