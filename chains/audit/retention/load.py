@@ -14,28 +14,17 @@ from chains.audit.retention.rules import Hold, Match, RetentionClass, Rules
 from chains.documents.load import read_bytes
 from chains.documents.places import Path as ValuePath
 from chains.documents.places import PlacedDocument, load_placed
-from chains.errors import ChainsError, InputError, UsageError
+from chains.errors import InputError, UsageError
 from chains.policy.document.load import placed
 from chains.policy.document.patterns import ImagePattern
-from chains.policy.document.problem import Finding, Problem, Severity
+from chains.policy.document.problem import Finding, Problem, ProblemsError, Severity
 from chains.policy.document.shapes import WRONG
 
 _STARTS = (Start.SIGNED, Start.FINISHED)
 
 
-class RetentionError(ChainsError):
-    """A retention file cannot be used; ``problems`` has everything that is wrong with it."""
-
-    exit_code = 2
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems)))
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Each problem on a line of its own."""
-        return tuple(map(str, self.problems))
+class RetentionError(ProblemsError):
+    """A retention file cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

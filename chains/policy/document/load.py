@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from chains.documents.load import read_bytes
 from chains.documents.places import Path as ValuePath
 from chains.documents.places import PlacedDocument, load_placed
 from chains.documents.regexps import regexp_problem
-from chains.errors import ChainsError, InputError, UsageError
+from chains.errors import InputError, UsageError
 from chains.policy.document.files import files_of, policy_files, says_policy
 from chains.policy.document.format import DOCUMENT, LARGEST, Consequence, Mode
 from chains.policy.document.patterns import ImagePattern
@@ -32,7 +32,7 @@ from chains.policy.document.policy import (
     TasksWanted,
     TrustEntry,
 )
-from chains.policy.document.problem import Finding, Problem, Report, Severity, dotted
+from chains.policy.document.problem import Finding, Problem, ProblemsError, Report, Severity, dotted
 from chains.policy.document.shapes import WRONG
 from chains.policy.document.sources import SourceAllowed
 from chains.policy.reasons import REVOCATIONS, Requirement
@@ -45,19 +45,8 @@ _TEXT = "text.yaml"
 """How problems name a text without a file. JSON is YAML, too."""
 
 
-class PolicyError(ChainsError):
-    """A policy cannot be used; ``problems`` has everything that is wrong with it."""
-
-    exit_code = 2
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(map(str, self.problems)))
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Each problem on a line of its own."""
-        return tuple(map(str, self.problems))
+class PolicyError(ProblemsError):
+    """A policy cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from chains.documents.places import Path
+from chains.errors import ChainsError
 
 
 class Severity(StrEnum):
@@ -66,3 +67,18 @@ def dotted(path: Iterable[str | int]) -> str:
     for part in path:
         written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else part
     return written
+
+
+class ProblemsError(ChainsError):
+    """A file cannot be used; ``problems`` has everything that is wrong with it."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Each problem on a line of its own."""
+        return tuple(map(str, self.problems))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -14,9 +14,9 @@ from typing import Any
 from chains.documents.load import read_bytes
 from chains.documents.places import Path as ValuePath
 from chains.documents.places import PlacedDocument, load_placed
-from chains.errors import ChainsError, InputError
+from chains.errors import InputError
 from chains.policy.document.load import placed
-from chains.policy.document.problem import Finding, Problem, Report, Severity
+from chains.policy.document.problem import Finding, Problem, ProblemsError, Report, Severity
 from chains.policy.document.shapes import WRONG
 from chains.report.controls.facts import FACTS
 from chains.report.controls.format import DOCUMENT, LARGEST, Highest, Ids
@@ -30,19 +30,8 @@ _PLACE = re.compile(r"\{[^{}]*\}|[{}]")
 _PLACES = frozenset(("{from}", "{to}"))
 
 
-class ControlMapError(ChainsError):
-    """A control map cannot be used; ``problems`` has everything that is wrong with it."""
-
-    exit_code = 2
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(map(str, self.problems)))
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Each problem on a line of its own."""
-        return tuple(map(str, self.problems))
+class ControlMapError(ProblemsError):
+    """A control map cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

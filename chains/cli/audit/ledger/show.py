@@ -15,8 +15,8 @@ from chains.cli.arguments import (
     OK,
     Options,
 )
-from chains.cli.audit.ledger.common import day_of, trusted_of
 from chains.cli.audit.ledger.printed import ledger_of, run_of, state_of
+from chains.cli.audit.ledger.trusted import day_of, trusted_of
 from chains.cli.tables import write_table
 from chains.errors import UsageError
 from chains.terminal import say, write_document, write_json, write_line

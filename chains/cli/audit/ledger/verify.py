@@ -26,8 +26,8 @@ from chains.cli.arguments import (
     OK,
     Options,
 )
-from chains.cli.audit.ledger.common import day_of, trusted_of
 from chains.cli.audit.ledger.printed import cosigned_of, ledger_of, proof_of, run_of, summary
+from chains.cli.audit.ledger.trusted import day_of, trusted_of
 from chains.cli.cluster import whole_number
 from chains.cli.tables import write_table
 from chains.documents.load import read_bytes

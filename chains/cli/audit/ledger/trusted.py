@@ -7,9 +7,7 @@ from datetime import UTC, date, datetime
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import load_settings
 from chains.audit.ledger.walk import Trusted
-from chains.cli.arguments import (
-    Options,
-)
+from chains.cli.arguments import Options
 from chains.errors import UsageError
 from signers.errors import FormatError
 from signers.sigstore.cosignature import WitnessKey
