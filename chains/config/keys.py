@@ -407,7 +407,7 @@ _INDEX = (
         "index.url", Kind.TEXT, "",
         "Index to which the evidence of each marked run is added: `postgresql://USER@HOST/DATABASE`, or the "
         "path of a file; empty: none. It was built with `chains index build`, whose trust and stores count. "
-        "A password belongs into the environment variable `PGPASSWORD`. See `index.md`.", ours=True,
+        "A password belongs into the environment variable `PGPASSWORD`. See `evidence-index.md`.", ours=True,
     ),
 )  # fmt: skip
 

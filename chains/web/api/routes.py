@@ -36,7 +36,7 @@ def routes(verify: Handler) -> Sequence[Route]:
         Route(
             f"{BASE}/search",
             "Search attestations",
-            "The newest attestations that fit a query, page by page. docs/index.md has the query language.",
+            "The newest attestations that fit a query, page by page. docs/evidence-index.md has the query language.",
             shapes.Results,
             handlers.search,
             (

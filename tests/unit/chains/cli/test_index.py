@@ -211,9 +211,9 @@ def test_what_could_not_be_read_is_listed(
 def test_every_command_of_the_page_runs(
     evidence: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The blocks of shell of docs/index.md, in their order, in an empty folder."""
+    """The blocks of shell of docs/evidence-index.md, in their order, in an empty folder."""
     root = Path(__file__).parents[4]
-    blocks = re.findall(r"```sh\n(.*?)```", (root / "docs" / "index.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", (root / "docs" / "evidence-index.md").read_text(), re.DOTALL)
     script = "set -euo pipefail\n" + "".join(blocks)
     ended = subprocess.run(
         ["bash", "-c", script],
