@@ -10,6 +10,7 @@ from chains.inspection.provenance import number_at, steps_of_run, subjects_of, t
 from chains.lineage.statement_facts import digests_of, moment_of
 from chains.statements.attributes import Attribute
 from chains.statements.claims import run_outcome
+from chains.statements.pod_settings import Source
 from chains.statements.statement import Statement
 from chains.tekton.raw import Json, mapping_at, objects_at, text_at
 from chains.tekton.snapshot import RunSnapshot
@@ -24,6 +25,10 @@ _OMISSIONS = (
     Attribute.TASK_WITHOUT_STEPS,
 )
 _OF_POD = ("nodeName", "runtimeClassName", "runtimeHandler", "automountServiceAccountToken", "hostNamespaces")
+_OF_SETTINGS = (
+    "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priorityClassName",
+    "resources", "containerResources", "resourceClaims", "devices",
+)  # fmt: skip
 _OF_RUN = ("trigger", "createdBy", "workspaces", "owners", "earlierAttempts", "tektonRelease")
 
 
@@ -171,3 +176,14 @@ def _circumstances(
     yield from (Named(name, text_of(pod[name])) for name in _OF_POD if name in pod)
     for facts in _conditions(attributes, Attribute.RUN_FACTS):
         yield from (Named(name, text_of(facts[name])) for name in _OF_RUN if name in facts)
+    yield from _settings(attributes)
+
+
+def _settings(attributes: list[Mapping[str, Json]]) -> Iterator[Named]:
+    """Yield where each pod was placed, and what it was given; what nobody saw is only asked for."""
+    for settings in _conditions(attributes, Attribute.POD_SETTINGS):
+        task = text_at(settings, "pipelineTask")
+        asked = "" if text_at(settings, "source") == Source.POD else " (asked for)"
+        for name in _OF_SETTINGS:
+            if name in settings:
+                yield Named(f"{task}: {name}" if task else name, f"{text_of(settings[name])}{asked}")

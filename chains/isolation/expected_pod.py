@@ -108,7 +108,8 @@ def _merged(spec: Mapping[str, Json], step: Mapping[str, Json]) -> dict[str, Jso
     for name, key in (("env", "name"), ("volumeMounts", "mountPath")):
         both = [*template.get(name, ()), *step.get(name, ())]
         fields[name] = list({item.get(key): item for item in both}.values())
-    fields["securityContext"] = _deep(template.get("securityContext", {}), step.get("securityContext", {}))
+    for name in ("securityContext", "computeResources"):
+        fields[name] = _deep(template.get(name, {}), step.get(name, {}))
     return fields
 
 

@@ -8,7 +8,7 @@ is ``enforced`` only if every process that matters is proven to have no network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chains.isolation.entrypoint import judge_binary, judge_entrypoint
 from chains.isolation.expected_pod import (
@@ -62,13 +62,17 @@ class ContainerIsolation:
 
 @dataclass(frozen=True, slots=True)
 class ChildLevel:
-    """The level of one child of a PipelineRun, with or without a record."""
+    """The level of one child of a PipelineRun, with or without a record.
+
+    ``pod`` is None unless it is believed to be the child's, and the child is not in doubt.
+    """
 
     kind: str
     name: str
     uid: str
     level: Level
     reason: str
+    pod: Pod | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +113,10 @@ def judge_isolation(
     for child in run.children:
         found = _judge_task(child, known.get(child.label, NOTHING), policies_vouched=policies_vouched)
         level, reason = found.level, found.reason
+        pod = None if child.uid in doubts else found.pod
         if child.uid in doubts and LEVELS.index(level) > LEVELS.index(without):
             level, reason = without, f"in doubt: {doubts[child.uid]}"
-        children.append(ChildLevel(child.kind, child.name, child.uid, level, reason))
+        children.append(ChildLevel(child.kind, child.name, child.uid, level, reason, pod))
     children += [
         ChildLevel(gap.kind, gap.name, "", without, f"no record: {gap.reason}")
         for gap in run.gaps
@@ -205,9 +210,9 @@ def _image(placed: Placed, recorded: _Images) -> str:
 def _recorded_images(run: RunSnapshot) -> _Images:
     """Return the image ids in the run's record, by part and name."""
     found: _Images = {}
-    for kind, field in ((Part.STEP, "steps"), (Part.SIDECAR, "sidecars")):
+    for kind, states in ((Part.STEP, "steps"), (Part.SIDECAR, "sidecars")):
         gone = set(replaced(run.raw)) if kind == Part.SIDECAR else set()
-        for state in run.status.get(field, ()):
+        for state in run.status.get(states, ()):
             name = state.get("name", "")
             found.setdefault((kind, name), "" if name in gone else state.get("imageID", ""))
     return found

@@ -19,6 +19,7 @@ from chains.masking.forms import mask
 from chains.statements import dependencies
 from chains.statements.attributes import Attribute, RunOutcome
 from chains.statements.execution_facts import container_facts, ordered, pod_facts, run_facts
+from chains.statements.pod_settings import pod_settings
 from chains.statements.redaction import Redaction
 from chains.statements.slsa_v02 import matched_steps
 from chains.statements.statement import SCAI, STATEMENT_V1, ResourceDescriptor, Statement
@@ -54,6 +55,7 @@ def build_execution_report(
         *_sidecars(run),
         *_warnings(run),
         *_facts(run, isolation, redaction),
+        *_settings(run, isolation),
     ]
     return Statement(STATEMENT_V1, about, SCAI, {"attributes": attributes, "producer": PRODUCER})
 
@@ -162,6 +164,16 @@ def _facts(run: RunSnapshot, isolation: Isolation, redaction: Redaction) -> Iter
         if found.placed is not None:
             facts = container_facts(found.placed, found.image, redaction)
             yield _attribute(Attribute.CONTAINER_FACTS, _container_descriptor(run, found), facts)
+
+
+def _settings(run: RunSnapshot, isolation: Isolation) -> Iterator[dict[str, Any]]:
+    """Yield the settings of each pod, those of a PipelineRun's children among them."""
+    pods = {child.uid: child.pod for child in isolation.children} | {run.uid: isolation.pod}
+    for task in (run, *run.children):
+        pod = pods.get(task.uid)
+        if task.kind == "TaskRun" and (settings := pod_settings(task, pod)):
+            target = ResourceDescriptor(name=task.label, uri=f"{task.label}#{task.uid}")
+            yield _attribute(Attribute.POD_SETTINGS, target, settings, pod)
 
 
 def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:

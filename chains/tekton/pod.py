@@ -18,7 +18,13 @@ POD_FIELDS = (
     "serviceAccountName", "automountServiceAccountToken", "nodeName", "runtimeClassName", "networkMode",
     "dnsPolicy", "priorityClassName", "schedulerName", "enableServiceLinks",
 )  # fmt: skip
-_ATTESTED = (*HOST_FIELDS, *POD_FIELDS, "dnsConfig", "hostAliases", "securityContext")
+SETTINGS_FIELDS = (
+    "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "runtimeClassName",
+    "priorityClassName", "priority", "preemptionPolicy", "schedulerName", "overhead", "resources",
+    "resourceClaims",
+)  # fmt: skip
+"""What decides where a pod is placed, and what the whole pod may use."""
+_ATTESTED = (*HOST_FIELDS, *POD_FIELDS, *SETTINGS_FIELDS, "dnsConfig", "hostAliases", "securityContext")
 _SYSTEM_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _SHARED = ("hostPID", "hostIPC")
@@ -28,6 +34,7 @@ _VOLUME_NAMES = {
     "secret": "secretName",
     "csi": "driver",
     "hostPath": "path",
+    "image": "reference",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from chains.documents.load import item_of
 from chains.tekton.raw import Json, mapping_at, objects_at, text_at
+from chains.tekton.served_models import is_served_model, models_of, pod_specs_of
 from chains.text import excerpt
 
 _TEMPLATE = ("spec", "template", "spec")
@@ -129,19 +130,37 @@ class Use:
 def uses_of(item: Mapping[str, Json], where: str = "") -> Iterator[Use]:
     """Give every use of an image in one object; other kinds have none. Never raises for odd objects."""
     kind = text_at(item, "kind")
+    if is_served_model(item):
+        yield from _served(item, where)
+        return
     path = POD_SPECS.get(kind)
     if path is None:
         return
-    workload, spec = Workload.of(item), spec_at(item, path)
-    puller = puller_of(spec, workload.namespace, is_pod=kind == "Pod")
+    yield from _uses_in(item, spec_at(item, path), where)
+    if kind == "Pod":
+        workload, spec = Workload.of(item), spec_at(item, path)
+        puller = puller_of(spec, workload.namespace, is_pod=True)
+        for container, image, problem in _running(item.get("status")):
+            yield _use(image, UseKind.RUNNING, workload, container, where, problem, puller)
+
+
+def _served(item: Mapping[str, Json], where: str) -> Iterator[Use]:
+    """Give the uses of an object of KServe: its containers', where it names any, and its models'."""
+    for spec in pod_specs_of(item):
+        yield from (use for use in _uses_in(item, spec, where) if use.image or use.problem)
+    workload = Workload.of(item)
+    for place, image in models_of(item):
+        yield _use(image, UseKind.DESIRED, workload, place, where, "", None)
+
+
+def _uses_in(item: Mapping[str, Json], spec: Json, where: str) -> Iterator[Use]:
+    workload = Workload.of(item)
+    puller = puller_of(spec, workload.namespace, is_pod=workload.kind == "Pod")
     for place in named_images(spec):
         if place.group == "volumes" and not (place.image or place.problem):
             continue
         container = f"volume {place.name}" if place.group == "volumes" else place.name
         yield _use(place.image, UseKind.DESIRED, workload, container, where, place.problem, puller)
-    if kind == "Pod":
-        for container, image, problem in _running(item.get("status")):
-            yield _use(image, UseKind.RUNNING, workload, container, where, problem, puller)
 
 
 def _use(

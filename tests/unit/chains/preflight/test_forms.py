@@ -225,3 +225,55 @@ def test_init_and_ephemeral_containers_and_volumes_count_where_they_run() -> Non
         ("i", f"r.example.com/i@{DIGEST}", UseKind.RUNNING),
         ("e", f"r.example.com/e@{DIGEST}", UseKind.RUNNING),
     }
+
+
+def test_models_in_registries_that_kserve_would_mount_are_images() -> None:
+    predictor = {
+        "model": {"modelFormat": {"name": "sklearn"}, "storageUri": "oci://r.example.com/model:1"},
+        "storageUris": [{"uri": "oci+native://r.example.com/adapter:2"}, {"uri": "s3://models/x"}, 7],
+        "containers": [{"name": "kserve-container", "image": "r.example.com/server:1"}, {"name": "no-image"}],
+        "volumes": [{"name": "v", "image": {"reference": "r.example.com/v:1"}}],
+        "workerSpec": {"containers": [{"name": "worker", "image": "r.example.com/worker:1"}]},
+    }
+    served = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "churn", "namespace": "ml"},
+        "spec": {
+            "predictor": predictor,
+            "transformer": {"containers": [{"name": "t", "image": "r.example.com/t:1"}]},
+        },
+    }
+    language = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "chat", "namespace": "ml"},
+        "spec": {
+            "model": {"uri": "oci://r.example.com/llm:1"},
+            "template": {"containers": [{"name": "main", "image": "r.example.com/vllm:1"}]},
+            "prefill": {"template": {"containers": [{"name": "main", "image": "r.example.com/prefill:1"}]}},
+        },
+    }
+    found = inventory_of(served, language)
+    assert found.problems == []
+    assert {(use.name, use.container, use.image) for use in found.uses} == {
+        ("InferenceService/ml/churn", "predictor model", "r.example.com/model:1"),
+        ("InferenceService/ml/churn", "predictor storageUris", "r.example.com/adapter:2"),
+        ("InferenceService/ml/churn", "kserve-container", "r.example.com/server:1"),
+        ("InferenceService/ml/churn", "volume v", "r.example.com/v:1"),
+        ("InferenceService/ml/churn", "worker", "r.example.com/worker:1"),
+        ("InferenceService/ml/churn", "t", "r.example.com/t:1"),
+        ("LLMInferenceService/ml/chat", "model", "r.example.com/llm:1"),
+        ("LLMInferenceService/ml/chat", "main", "r.example.com/vllm:1"),
+        ("LLMInferenceService/ml/chat", "main", "r.example.com/prefill:1"),
+    }
+
+
+@pytest.mark.parametrize("spec", [None, "x", [], {"predictor": 7}, {"predictor": {"containers": "x"}}])
+def test_odd_objects_of_kserve_are_told_or_name_nothing(spec: Any) -> None:
+    kind = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+    found = inventory_of({**kind, "metadata": {"name": "odd"}, "spec": spec})
+    assert found.uses == []
+    assert bool(found.problems) is (spec is not None)
+    # another project's kind of that name is not KServe's
+    assert inventory_of({**kind, "apiVersion": "example.com/v1", "spec": spec}).problems == []

@@ -117,6 +117,7 @@ def test_the_pods_facts_are_told() -> None:
                 ]
             },
         },
+        {"name": "model", "image": {"reference": "r.example.com/model:1", "pullPolicy": "Always"}},
     ]
     runtime = {"metadata": {"name": "sandboxed"}, "handler": "runsc"}
     told = facts(run, pod, runtime_class=runtime)["POD_FACTS pod/ci/build-pod"]
@@ -135,6 +136,7 @@ def test_the_pods_facts_are_told() -> None:
         "volumes": [
             {"name": "host", "kind": "hostPath", "source": "/run/x.sock", "type": "Socket"},
             {"name": "token", "kind": "projected"},
+            {"name": "model", "kind": "image", "source": "r.example.com/model:1"},
         ],
         "tokenVolumes": [{"volume": "token", "audience": "sigstore", "expirationSeconds": 600}],
         "qosClass": "BestEffort",
