@@ -65,7 +65,7 @@ def test_the_doctor_finds_nothing_wrong_in_the_pod(node: Node) -> None:
     assert "failed" not in states.values(), report["checks"]
     assert states["cluster"] == states["rights on runs"] == states["key"] == "ok"
     details = {check["name"]: check["detail"] for check in report["checks"] if check["state"] == "ok"}
-    assert details["user"] == "uid 65532, which has no name here; none is needed"
+    assert details["user"] == "uid 65532, chains"
     assert details["home folder"] == details["temporary files"] == "/tmp"
     assert details["name server"] == "no name needs to be resolved"
 

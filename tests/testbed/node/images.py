@@ -83,12 +83,15 @@ def push(
 
 
 def push_layout(registry: Registry, name: str, tag: str, layout: Path) -> str:
-    """Push the single image of an OCI image layout; return its digest."""
+    """Push the index of an OCI image layout, with the images in it; return its digest."""
     (index,) = json.loads((layout / "index.json").read_bytes())["manifests"]
     data = _blob(layout, index["digest"])
-    manifest = json.loads(data)
-    for each in (manifest["config"], *manifest["layers"]):
-        registry.push_blob(name, _blob(layout, each["digest"]))
+    for image in json.loads(data)["manifests"]:
+        manifest = _blob(layout, image["digest"])
+        described = json.loads(manifest)
+        for each in (described["config"], *described["layers"]):
+            registry.push_blob(name, _blob(layout, each["digest"]))
+        registry.push_manifest(name, manifest, image["mediaType"])
     return registry.push_manifest(name, data, index["mediaType"], tag)
 
 

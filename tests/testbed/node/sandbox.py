@@ -129,8 +129,6 @@ def why_not() -> str:
         "mount",
         "runc",
         "busybox",
-        "buildah",
-        "mmdebstrap",
     )
     paths = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     if missing := [name for name in programs if not shutil.which(name, path=paths)]:
