@@ -49,6 +49,9 @@ BUILT_FOR = {
     "peer_stores": "peer-stores",
     "api_server": "etcd kube-apiserver",
     "kubectl": "kubectl",
+    "helm": "helm",
+    "kustomize": "kubectl",
+    "install_cluster": "etcd kube-apiserver kubectl helm",
     "kube_controller_manager": "kube-controller-manager",
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
@@ -162,6 +165,18 @@ def kubectl(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
     home = tmp_path_factory.mktemp("kubectl-home")
     settings = {"KUBECONFIG": str(api_server.kubeconfig(home))}
     return Command("kubectl", binary("kubectl"), home, settings)
+
+
+@pytest.fixture(scope="session")
+def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """kubectl without a cluster, for ``kubectl kustomize``."""
+    return Command("kubectl", binary("kubectl"), tmp_path_factory.mktemp("kustomize-home"))
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """helm without a cluster: call it with its arguments."""
+    return Command("helm", binary("helm"), tmp_path_factory.mktemp("helm-home"))
 
 
 @pytest.fixture(scope="module")

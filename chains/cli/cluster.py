@@ -292,7 +292,7 @@ finalizers = Group(
             "release",
             _release,
             [*cluster_options(), _dry_run(), output()],
-            text="remove the finalizers from every run, before the controller is uninstalled",
+            text="remove the finalizers from every run, when the controller is uninstalled",
         )
     ],
 )

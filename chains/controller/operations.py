@@ -46,21 +46,29 @@ async def runs(
 async def release_finalizers(
     cluster: Cluster, namespaces: Sequence[str], *, dry_run: bool = False
 ) -> list[Done]:
-    """Remove our finalizers from every run, before the controller is uninstalled; return the changed runs.
+    """Remove our finalizers from every run, when the controller is uninstalled; return the changed runs.
 
-    With ``dry_run`` nothing is written, and the runs are those that would be changed.
+    The state of a run says whether it can be deleted without evidence from now on. With ``dry_run`` nothing is
+    written, and the runs are those that would be changed.
     """
     released = []
     async for job, raw in runs(cluster, namespaces):
         if finalizer_patch(job.kind, raw["metadata"], hold=False) is not None:
+            what = "released" + _without_evidence(raw)
             if dry_run:
-                released.append(Done(_label(job), "would be released"))
+                released.append(Done(_label(job), f"would be {what}"))
             else:
-                released.append(await _release(cluster, job, raw["metadata"]))
+                released.append(await _release(cluster, job, raw["metadata"], what))
     return released
 
 
-async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done:
+def _without_evidence(raw: Mapping[str, Any]) -> str:
+    if is_marked(raw["metadata"]):
+        return ""
+    return ", ended and not attested" if has_ended(raw) else ", still running"
+
+
+async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any], what: str) -> Done:
     def release(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return finalizer_patch(job.kind, found, hold=False)
 
@@ -70,7 +78,7 @@ async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done
         return Done(_label(job), "gone")
     except ObjectChanged:
         return Done(_label(job), "changes too often; run it again", is_open=True)
-    return Done(_label(job), "released")
+    return Done(_label(job), what)
 
 
 async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[Done]:

@@ -84,6 +84,7 @@ PROGRAMS = {
     "kafka": Program("kafka"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "litewitness": Program("litewitness", "filippo.io/torchwood/cmd/litewitness", static=True),
+    "helm": Program("helm", "helm.sh/helm/v4/cmd/helm"),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
     **{
         name: Program("kube", f"k8s.io/kubernetes/cmd/{name}", KUBE_VERSION)

@@ -136,6 +136,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "overlays/s3",
         "overlays/tenant-credentials",
         "overlays/web-monitoring",
+        "uninstall",
         "web",
     ]
 

@@ -92,7 +92,7 @@ def test_finalizers_of_a_run_that_goes_or_is_another_meanwhile_end_nothing() -> 
     def released(*newer: Json | None) -> list[Done]:
         return asyncio.run(release_finalizers(Server(*newer), ["ns"]))  # type: ignore[arg-type]
 
-    assert released() == [Done("taskrun/ns/r", "released")]
+    assert released() == [Done("taskrun/ns/r", "released, still running")]
     assert released(None) == [Done("taskrun/ns/r", "gone")]
     assert released(version(2, uid="another")) == [
         Done("taskrun/ns/r", "changes too often; run it again", is_open=True)

@@ -1,0 +1,1 @@
+"""What users install: the chart, ``release.yaml`` and kustomize, on a real API server."""
