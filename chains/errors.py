@@ -5,6 +5,7 @@
  ├─ :class:`ConfigError`          2: the configuration cannot be used; has every problem
  │   └─ :class:`UnreachableError` 2: a service of the configuration does not answer now
  ├─ :class:`InputError`           1: a run or file cannot be read
+ │   └─ :class:`AbsentError`      2: a file that somebody named is not there
  └─ :class:`EvidenceError`        1: signed bytes are malformed
 """
 
@@ -75,6 +76,12 @@ class UnreachableError(ConfigError):
 
 class InputError(ChainsError):
     """A run or a file cannot be read."""
+
+
+class AbsentError(InputError):
+    """A file that the command line or the configuration names is not there."""
+
+    exit_code = 2
 
 
 class EvidenceError(ChainsError):

@@ -151,8 +151,7 @@ def run(arguments: Sequence[str]) -> int:
         drop_output()
         return FAILURE
     except OSError as error:
-        say(f"error: {error.filename or 'standard output'}: {why_of(error)}")
-        return FAILURE
+        return _failed([f"{error.filename or 'standard output'}: {why_of(error)}"], FAILURE, arguments)
     return code
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from chains.documents.decode import Unreadable, decode
 from chains.documents.lists import split_list
-from chains.errors import InputError
+from chains.errors import AbsentError, InputError
 from chains.text import why_of
 from signers.errors import FormatError
 from signers.strict_json import Shape, check_shape
@@ -28,8 +28,8 @@ _SPACE = _BOM + b" \t\r\n"
 def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
     """Read a file.
 
-    Raises :class:`InputError` if it cannot be read, is not a regular file (a pipe could block for ever), or
-    is larger than ``limit`` bytes.
+    Raises :class:`AbsentError` if it is not there, and :class:`InputError` if it cannot be read, is not a
+    regular file (a pipe could block for ever), or is larger than ``limit`` bytes.
     """
     try:
         return read_file(path, limit)
@@ -40,6 +40,8 @@ def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
         if code == errno.EFBIG:
             raise InputError(f"{path}: larger than {limit >> 20} MiB; split it") from error
         why = why_of(error) if isinstance(error, OSError) else error
+        if code in {errno.ENOENT, errno.ENOTDIR}:
+            raise AbsentError(f"{path}: {why}") from error
         raise InputError(f"{path}: {why}") from error
 
 

@@ -164,16 +164,25 @@ def compare(said: Document, found: Document, into: Differences) -> None:
 
 
 def _compare_rows(name: str, said: Document, found: Document, into: Differences) -> None:
-    """Compare two lists entry by entry. Of each entry only a digest is kept, for the lists are long."""
+    """Compare two lists entry by entry, and their order. Of each entry only a digest is kept: lists are long."""
     known = {key: _digest(row) for key, row in _keyed(found.rows(name))}
+    order = iter(tuple(known))
+    first_moved: tuple[str, str] | None = None
+    is_added = False
     wrong: dict[str, Any] = {}
     for key, row in _keyed(said.rows(name)):
+        at_this_place = next(order, key)
+        if first_moved is None and at_this_place != key:
+            first_moved = key, at_this_place
         digest = known.pop(key, None)
         if digest is None:
+            is_added = True
             into.add(f"{name}[{key}]", row, None)
         elif digest != _digest(row):
             wrong[key] = row
     if not wrong and not known:
+        if first_moved is not None and not is_added:
+            into.add(f"order of {name}", *first_moved)
         return
     for key, row in _keyed(found.rows(name)):
         if key in wrong:

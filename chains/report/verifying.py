@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,12 @@ _BUNDLE = re.compile(r"report(\.\d+)?\.bundle\.json", re.ASCII)
 _LARGEST = 4 * 1024 * 1024
 _LARGEST_REPORT = 512 * 1024 * 1024
 _CHECK = "files"
+_OF_NOBODY = frozenset((
+    Reason.UNREADABLE, Reason.NOT_AN_ATTESTATION, Reason.DIGEST_MISMATCH, Reason.SIGNATURE_INVALID,
+    Reason.PAYLOAD_TYPE_MISMATCH, Reason.STATEMENT_INVALID, Reason.SUBJECT_MISMATCH,
+    Reason.PREDICATE_TYPE_MISMATCH, Reason.MATERIAL_INVALID, Reason.INTERNAL_ERROR,
+))  # fmt: skip
+"""Why a bundle beside a report is no signature over it, whoever made it."""
 
 
 def about_reports(criteria: Criteria) -> Criteria:
@@ -31,7 +37,8 @@ def about_reports(criteria: Criteria) -> Criteria:
 async def verify_report(word: str, verifier: Verifier[Verification]) -> Verification:
     """Verify a report, named by its folder or document: each bundle beside it, else what the stores have.
 
-    Every file of the folder must be one that was signed. Raises :class:`InputError` for what cannot be read.
+    Every file of the folder must be one that was signed. A bundle of a signer who is not asked about may lie there,
+    but nothing that is no signature over the report. Raises :class:`InputError` for what cannot be read.
     """
     folder, report, bundles = _read(word)
     found = [verifier.judge_bundle(data, ref=name, blob=report) for name, data in bundles]
@@ -44,7 +51,16 @@ async def verify_report(word: str, verifier: Verifier[Verification]) -> Verifica
     statement = best.require().statement
     assert statement is not None  # noqa: S101 - a verified attestation has one
     signed = {one.name: (one.digest or {}).get("sha256", "") for one in statement.subjects}
-    return _with_files(best, folder, signed)
+    strays = [f"{Path(one.target.ref).name} {told}" for one in found if (told := _stray(one))]
+    return _with_files(best, folder, signed, strays)
+
+
+def _stray(found: Verification) -> str:
+    """Return why a bundle is no signature over the report, empty if it may be one."""
+    reasons = {one.reason for one in (*found.checks, *found.attestations)} & _OF_NOBODY
+    if found.verdict is Verdict.VERIFIED or (found.attestations and not reasons):
+        return ""
+    return f"is no signature over this report ({next(iter(sorted(reasons)), Reason.NOT_AN_ATTESTATION)})"
 
 
 def _read(word: str) -> tuple[Path, bytes, list[tuple[str, bytes]]]:
@@ -56,9 +72,11 @@ def _read(word: str) -> tuple[Path, bytes, list[tuple[str, bytes]]]:
     return folder, read_bytes(folder / REPORT, _LARGEST_REPORT), found
 
 
-def _with_files(found: Verification, folder: Path, signed: dict[str, str]) -> Verification:
-    """Return a verification with a check of every file of the folder."""
-    problems = [*_changed(folder, signed), *_unsigned(folder, signed)]
+def _with_files(
+    found: Verification, folder: Path, signed: dict[str, str], strays: Iterable[str]
+) -> Verification:
+    """Return a verification with a check of every file of the folder. ``strays`` is what was found wrong yet."""
+    problems = [*_changed(folder, signed), *_unsigned(folder, signed), *strays]
     expected = f"the {len(signed)} files that were signed, and no others"
     if not problems:
         check = Check(_CHECK, Result.PASS, expected, f"{len(signed)} files in {folder}")

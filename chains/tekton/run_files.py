@@ -24,7 +24,7 @@ from chains.documents.load import (
     read_bytes,
     read_standard_input,
 )
-from chains.errors import InputError
+from chains.errors import AbsentError, InputError
 from chains.tekton.children import child_references, names_a_task, why_foreign
 from chains.tekton.exported_surroundings import SurroundingsIndex
 from chains.tekton.snapshot import (
@@ -216,8 +216,13 @@ def _key(item: Any) -> RunKey | None:
 
 
 def read_inputs(names: Iterable[str]) -> Intake:
-    """Read files, folders (all ``.json``, ``.yaml`` and ``.yml`` files in them) and ``-``, standard input."""
+    """Read files, folders (all ``.json``, ``.yaml`` and ``.yml`` files in them) and ``-``, standard input.
+
+    A file that is not there is a problem of the intake. Raises :class:`AbsentError` if nothing else was named.
+    """
     intake = Intake()
+    absent: list[AbsentError] = []
+    names = list(names)
     for name in names:
         if name == "-":
             intake.add("standard input", read_standard_input())
@@ -231,7 +236,12 @@ def read_inputs(names: Iterable[str]) -> Intake:
             try:
                 intake.add(label, read_bytes(file))
             except InputError as error:
-                intake.problems.append((label, str(error).replace(str(file), label)))
+                told = str(error).replace(str(file), label)
+                intake.problems.append((label, told))
+                if isinstance(error, AbsentError) and not path.is_dir():
+                    absent.append(AbsentError(told))
+    if absent and len(absent) == len(names):
+        raise absent[0]
     return intake
 
 

@@ -8,9 +8,15 @@ from pathlib import Path
 from chains.audit.population.known import Population, Source
 from chains.audit.population.sighting import sighting_of
 from chains.documents.folders import files_below
+from chains.documents.load import load_documents, read_bytes
+from chains.errors import InputError
 from chains.tekton.run_files import Intake, read_inputs
+from chains.text import count
 
 _SUFFIXES = (".json", ".yaml", ".yml")
+_LARGEST_EVIDENCE = 64 << 20
+_BUNDLES = "application/vnd.dev.sigstore.bundle"
+_ENVELOPE = {"payload", "payloadType", "signatures"}
 
 
 def read_exports(paths: Iterable[str], population: Population) -> Source:
@@ -26,10 +32,31 @@ def read_exports(paths: Iterable[str], population: Population) -> Source:
             query=" ".join(names),
         )
     )
+    evidence = 0
     for name in names:
+        is_folder = Path(name).is_dir()
         for file in _files(name, source):
-            _add(read_inputs([file]), source, population)
+            intake = read_inputs([file])
+            if is_folder and not intake.runs and is_evidence(Path(file)):
+                evidence += 1
+                continue
+            _add(intake, source, population)
+    if evidence:
+        source.notes.append(f"{count(evidence, 'file')} with evidence, not runs, in the folders")
     return source
+
+
+def is_evidence(file: Path) -> bool:
+    """Whether a file is a Sigstore bundle or a DSSE envelope, whoever signed it: what lies beside run files."""
+    try:
+        (found,) = load_documents(read_bytes(file, _LARGEST_EVIDENCE), str(file))
+    except (InputError, ValueError):
+        return False
+    if not isinstance(found, dict) or "kind" in found:
+        return False
+    media_type = found.get("mediaType")
+    is_bundle = isinstance(media_type, str) and media_type.startswith(_BUNDLES)
+    return is_bundle or found.keys() >= _ENVELOPE
 
 
 _EXPORT = "export the runs again: kubectl get taskruns,pipelineruns -A -o json"

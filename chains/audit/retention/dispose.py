@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from chains.audit.retention.dispositions import Dispositions
+from chains.audit.retention.dispositions import Dispositions, absolute, is_same_store
 from chains.audit.retention.judge import State
 from chains.audit.retention.record import DispositionRecord, Piece, in_records
 from chains.audit.retention.rules import Rules
@@ -139,7 +139,7 @@ class Disposer:
             for one in kept:
                 if one.predicate_type == DISPOSITION and one.evidence is not None:
                     found = self._dispositions.read(one.evidence)
-                    if found is not None and found.record.store == store.url:
+                    if found is not None and is_same_store(found.record.store, store.url):
                         records[found.record.uid] = found.record, one.evidence.data
                 elif one.state is not State.DISPOSABLE:
                     there[_key(one)] = one.state
@@ -190,7 +190,7 @@ class Disposer:
     async def _delete(self, store: Store, group: Sequence[Piece], answer: Disposal) -> None:
         """Write the record of some pieces, store it, and then delete them."""
         record = DispositionRecord(
-            store.url,
+            absolute(store.url),
             datetime.now(UTC),
             self._approval.by,
             self._approval.reason,

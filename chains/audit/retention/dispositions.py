@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ from storage.record import Evidence
 if TYPE_CHECKING:
     from chains.revocation.revocations import Revocations
     from signers.sigstore.trusted_root import TrustedRoot
+
+
+_FOLDERS = frozenset(("file", "oci-layout"))
+"""Schemes whose URLs end with a path of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,11 @@ class Dispositions:
     async def of_run(self, uid: str, types: Collection[str]) -> Disposed | None:
         """Return a record that counts of evidence of a run with one of the predicate types, None without one.
 
-        A record of other evidence of the run, such as its execution report, says nothing about these.
+        A record of other evidence of the run, such as its execution report, says nothing about these. Neither
+        does one that was copied here: it tells what another store lost.
         """
-        async for found in self._about(uid_digest(uid)):
-            if any(one.signed_uid == uid and one.predicate_type in types for one in found.record.pieces):
+        async for place, found in self._about(uid_digest(uid)):
+            if is_same_store(found.record.store, place) and any(one.signed_uid == uid and one.predicate_type in types for one in found.record.pieces):
                 return found
         return None
 
@@ -74,12 +80,13 @@ class Dispositions:
         It names the piece by its digest or location. ``uid`` is the run's, empty if that is not known.
         """
         for subject in filter(None, (digest, uid and uid_digest(uid))):
-            async for found in self._about(subject):
-                if found.record.store == store and found.record.names(digest, location):
+            async for _, found in self._about(subject):
+                if is_same_store(found.record.store, store) and found.record.names(digest, location):
                     return found
         return None
 
-    async def _about(self, subject: str) -> AsyncIterator[Disposed]:
+    async def _about(self, subject: str) -> AsyncIterator[tuple[str, Disposed]]:
+        """Yield the records about a subject, each with the URL of the store that has it."""
         if not self.keys:
             return
         for store in self.stores:
@@ -93,7 +100,7 @@ class Dispositions:
             for one in evidence:
                 found = self.read(one)
                 if found is not None:
-                    yield found
+                    yield store.url, found
 
     def read(self, evidence: Evidence) -> Disposed | None:
         """Return the record in a piece of evidence; None for anything else, and if it does not count."""
@@ -113,6 +120,17 @@ class Dispositions:
         if self.revocations is not None and self.revocations.key(seal.keyid, times) is not None:
             return None
         return Disposed(record, seal.keyid)
+
+
+def is_same_store(url: str, other: str) -> bool:
+    """Whether two URLs name one store; a folder may be named by a relative path."""
+    return absolute(url) == absolute(other)
+
+
+def absolute(url: str) -> str:
+    """Return the URL of a store with the whole path of its folder, if it is one."""
+    scheme, colon, path = url.partition(":")
+    return f"{scheme}:{os.path.realpath(path)}" if colon and scheme in _FOLDERS and path else url
 
 
 def is_disposition(evidence: Evidence) -> bool:

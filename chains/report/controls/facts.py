@@ -37,6 +37,8 @@ _REPORTS = "chains search 'type:report verdict:verified from:{from} to:{to}'"
 _ENFORCED = "chains search 'level:enforced verdict:verified from:{from} to:{to}'"
 _NOT_USED = "chains search -- '-verdict:verified from:{from} to:{to}'"
 _CHECK = "chains report check REPORT"
+_FITS = "matching "
+"""How a report begins the name of an expression in a revocation list."""
 
 
 def _fact(kind: Kind, query: str) -> Callable[[Measure], Measure]:
@@ -308,6 +310,8 @@ def signing_keys(counted: Tally) -> Value:
 @_fact(Kind.FLAG, _AGAIN)
 def signers_trusted(counted: Tally) -> Value:
     """Each key and identity that signed evidence is listed, and is trusted at the report time."""
+    if _may_fit_expression(counted.head):
+        return None
     trusted = {key["signer"] for key in counted.head["keys"] if key["trusted"]}
     return bool(counted.signers) and counted.signers <= trusted - _revoked(counted.head)
 
@@ -318,21 +322,32 @@ def revoked_keys_used(counted: Tally) -> Value:
     listed = counted.head["revocations"]
     if listed is not None and len(listed) >= MOST_REVOCATIONS:
         return None  # the report does not have all entries
+    if _may_fit_expression(counted.head):
+        return None
     revoked = _revoked(counted.head)
     return sum(key["signer"] in revoked and key["attestations"] > 0 for key in counted.head["keys"])
 
 
 def _revoked(head: Head) -> set[str]:
-    """Return the signers that a key set or a list revokes; evidence of the time before may still count.
-
-    An expression of a list names no signer, and is not found.
-    """
+    """Return the signers that a key set or a list revokes; evidence of the time before may still count."""
     at = _moment(head["scope"]["at"])
     return {key["signer"] for key in head["keys"] if key["status"] == "revoked"} | {
         one["value"]
         for one in head["revocations"] or ()
         if one["kind"] in {"key", "identity"} and (one["since"] is None or _moment(one["since"]) <= at)
     }
+
+
+def _may_fit_expression(head: Head) -> bool:
+    """Whether a list revokes identities by an expression that a certificate of the report may fit.
+
+    A report has the expression as a person reads it, so it cannot be compared here.
+    """
+    used = any(key["kind"] == "certificate" and key["attestations"] > 0 for key in head["keys"])
+    return used and any(
+        one["kind"] == "identity" and (one["value"].startswith(_FITS) or f"(issuer {_FITS}" in one["value"])
+        for one in head["revocations"] or ()
+    )
 
 
 @_fact(Kind.FLAG, _CHECK)

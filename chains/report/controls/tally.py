@@ -9,6 +9,8 @@ from chains.report.document.format import COUNTED, Artifact, Attestation, Head, 
 
 _EXAMPLES = 5
 """Attestations that are cited as examples."""
+_FOLDERS = frozenset(("file", "oci-layout"))
+"""The words with which places in folders begin."""
 
 
 @dataclass(slots=True)
@@ -80,9 +82,12 @@ class Tally:
 def _store_of(place: str) -> str:
     """Return which store a place is in: its kind, and the host or bucket where the place names one.
 
-    Two forms of evidence in one registry, or in two folders of one machine, are in one store.
+    Two forms of evidence in one registry, or in two folders of one machine, are in one store. So are a layout
+    and plain files: both are folders, and a report does not say that they are on two machines.
     """
     kind, _, rest = place.partition(" ")
+    if kind in _FOLDERS:
+        return "folder"
     if "://" in kind:
         return "/".join(kind.split("/")[:3])
     return f"oci {rest.partition('/')[0]}" if kind == "oci" else kind

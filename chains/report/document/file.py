@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast, get_type_hints
 
 import orjson
 
-from chains.errors import InputError
+from chains.errors import AbsentError, InputError
 from chains.report.document.format import ROWS, SCHEMA, Artifact, Attestation, Head, Row, Run
 from chains.report.document.shape import Fits, fits
 from chains.text import plain, plain_json, why_of
@@ -103,6 +103,8 @@ def read_document(path: Path, *, is_own: bool = False) -> Document:
     try:
         with path.open("rb") as file:
             _read(path, file, head, places, is_own=is_own)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AbsentError(f"{path}: {why_of(error)}") from error
     except OSError as error:
         raise InputError(f"{path}: {why_of(error)}") from error
     return Document(

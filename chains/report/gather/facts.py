@@ -26,8 +26,8 @@ from chains.verify.runs.run import RunWanted
 from chains.verify.verdict import Attestation as Judgement
 from chains.verify.verdict import Verification
 
-MOST_ARTIFACTS = 1000
-"""Artifacts of one run; a statement has at most 1,024 subjects."""
+MOST_ARTIFACTS = 5000
+"""Artifacts of one run in a report: those of several statements, of which each has at most 1,024 subjects."""
 _EVENT = "triggers.tekton.dev/triggers-eventid"
 _LISTENER, _TRIGGER = "triggers.tekton.dev/eventlistener", "triggers.tekton.dev/trigger"
 _IMAGE_RESULTS = ("IMAGE_DIGEST", "IMAGES", "ARTIFACT_OUTPUTS")

@@ -11,6 +11,7 @@ LIMITS = (
     "Without a witness or a copy elsewhere, two histories can be shown to two people.",
     "The times of runs are claims of the cluster. Only timestamps and log entries are times of others.",
     "Whether an artifact is safe, reviewed or free of vulnerabilities.",
+    "Artifacts of one run after the first 5,000, in order of their digests.",
     "Where artifacts run. Deployment is not part of this report.",
 )
 """One sentence for each. ``docs/report.md`` and ``docs/audit.md`` explain them."""

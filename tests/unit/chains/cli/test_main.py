@@ -71,12 +71,12 @@ def test_several_runs_need_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], 2, "the following arguments are required: COMMAND"),
         (["nonsense"], 2, "invalid choice: 'nonsense'"),
-        (["payload", "missing.json"], 1, "missing.json: No such file or directory; check the path"),
-        (["report", "check", "missing"], 1, "missing: No such file or directory; check the path"),
-        (["report", "controls", "missing"], 1, "missing: No such file or directory; check the path"),
-        (["access", "check", "missing"], 1, "missing: No such file or directory; check the path"),
-        (["retention", "lint", "missing"], 1, "missing: No such file or directory; check the path"),
-        (["policy", "lint", "missing"], 1, "missing: No such file or directory; check the path"),
+        (["payload", "missing.json"], 2, "missing.json: No such file or directory; check the path"),
+        (["report", "check", "missing"], 2, "missing: No such file or directory; check the path"),
+        (["report", "controls", "missing"], 2, "missing: No such file or directory; check the path"),
+        (["access", "check", "missing"], 2, "missing: No such file or directory; check the path"),
+        (["retention", "lint", "missing"], 2, "missing: No such file or directory; check the path"),
+        (["policy", "lint", "missing"], 2, "missing: No such file or directory; check the path"),
         (
             ["payload", RUN, "--format", "slsa/v9"],
             2,

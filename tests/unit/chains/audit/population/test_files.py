@@ -74,6 +74,31 @@ def test_exports_are_read_as_the_command_line_reads_them(tmp_path: Path) -> None
         assert population.whole(run) == task_run(1)
 
 
+@pytest.mark.parametrize(
+    ("content", "is_left_out"),
+    [
+        ({"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "dsseEnvelope": {}}, True),
+        ({"payload": "e30=", "payloadType": "application/vnd.in-toto+json", "signatures": []}, True),
+        ({"mediaType": "application/vnd.oci.image.manifest.v1+json"}, False),
+        ({"payload": "e30=", "signatures": []}, False),
+        # what says that it is a run is never left out
+        ({"kind": "TaskRun", "payload": "", "payloadType": "", "signatures": []}, False),
+    ],
+)
+def test_evidence_beside_run_files_is_no_run_that_cannot_be_read(
+    tmp_path: Path, content: Json, is_left_out: bool
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(task_run(1)))
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    with Population() as population:
+        source = read_exports([str(tmp_path)], population)
+        assert [run.uid for run in population] == [uid_of(1)]
+    assert bool(source.problems) is not is_left_out
+    assert source.notes == (["1 file with evidence, not runs, in the folders"] if is_left_out else [])
+    with Population() as population:  # somebody named this file as one of runs
+        assert read_exports([str(tmp_path / "other.json")], population).problems
+
+
 def test_a_run_without_uid_is_told_and_never_counted(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(with_metadata(task_run(1), uid="")))
     with Population() as population:

@@ -172,6 +172,16 @@ def test_a_changed_artifact_or_attestation_is_found(out: Path) -> None:
     assert found.kept
 
 
+@pytest.mark.parametrize("name", ["runs", "artifacts", "attestations"])
+def test_rows_in_another_order_are_found(out: Path, name: str) -> None:
+    document = in_memory(out)
+    rows = {each: list(document.rows(each)) for each in ("runs", "artifacts", "attestations")}
+    rows[name][:2] = reversed(rows[name][:2])
+    found = Differences()
+    compare(Document.of(document.head, rows["runs"], rows["artifacts"], rows["attestations"]), document, found)
+    assert [one.path for one in found.kept] == [f"order of {name}"]
+
+
 def test_a_changed_file_is_told_with_both_numbers(
     world: World, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
 
 from chains.cli.main import run as chains
 from chains.report.statement import PREDICATE
+from signers.keys.keyfile import open_keyfile
+from signers.sealer import Sealer
+from storage.record import IN_TOTO_PAYLOAD_TYPE
 from tests.audit_truth import World
 from tests.unit.chains.cli.reports.worlds import check, loaded, report, sources
 from tests.unit.chains.report.made import small_world
@@ -45,6 +48,13 @@ def rename_in_sums(out: Path, name: str, other: str) -> None:
 def instead_of_sums(out: Path) -> Path:
     (out / "SHA256SUMS").unlink()
     return out / "SHA256SUMS"
+
+
+def other_payload(out: Path) -> None:
+    """Put a bundle beside the report whose signature is over something else."""
+    bundle = json.loads((out / "report.bundle.json").read_bytes())
+    bundle["dsseEnvelope"]["payload"] = b64encode(b"{}").decode()
+    (out / "report.2.bundle.json").write_text(json.dumps(bundle))
 
 
 def test_the_statement_is_about_every_file(out: Path) -> None:
@@ -90,6 +100,8 @@ def test_a_stranger_signed_nothing(world: World, out: Path) -> None:
         (lambda out: instead_of_sums(out).mkdir(), "SHA256SUMS is no file"),
         (lambda out: instead_of_sums(out).symlink_to("nowhere"), "SHA256SUMS is no file"),
         (lambda out: shutil.copy(out / "runs.csv", out / "report.json"), "report.json is not the file"),
+        (lambda out: (out / "report.2.bundle.json").write_text("x"), "report.2.bundle.json is no signature"),
+        (lambda out: other_payload(out), "report.2.bundle.json is no signature"),
     ],
 )
 def test_a_file_that_is_not_the_signed_one_is_named(
@@ -103,6 +115,18 @@ def test_a_file_that_is_not_the_signed_one_is_named(
     assert told in found["summary"]
     assert [one["result"] for one in found["checks"] if one["id"] == "files"] == ["fail"]
     assert not any(one["used"] for one in found["attestations"])
+
+
+def test_the_signature_of_a_second_signer_may_lie_beside_the_first(
+    world: World, out: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(out, tmp_path / "copy")
+    bundle = json.loads((out / "report.bundle.json").read_bytes())
+    payload = b64decode(bundle["dsseEnvelope"]["payload"])
+    second = Sealer(open_keyfile(str(world.folder / "bad.key"))).seal_now(payload, IN_TOTO_PAYLOAD_TYPE)
+    (tmp_path / "copy" / "report.2.bundle.json").write_bytes(second.bundle)
+    assert verify(world, tmp_path / "copy") == 0
+    assert chains(["verify", str(tmp_path / "copy"), "--key", str(world.folder / "bad.pub")]) == 0
 
 
 def test_a_report_and_an_image_are_verified_apart(

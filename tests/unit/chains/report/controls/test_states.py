@@ -230,6 +230,21 @@ def test_nothing_is_evidenced_for_a_period_that_is_not_over() -> None:
     assert "period-over does not hold: no" in judged(document)["sp800-53-r5", "SI-7(1)"].reason
 
 
+@pytest.mark.parametrize(
+    "value", ["matching https://ci/.* (issuer https://idp)", "https://ci/a (issuer matching https://.*)"]
+)
+def test_an_identity_that_is_revoked_by_an_expression_leaves_open_which_signer_it_is(value: str) -> None:
+    def facts(kind: str, **listed: Any) -> tuple[Any, Any]:
+        entry = {"kind": "identity", "value": value, "since": None, "reason": "r", "list": "sha256:1"} | listed
+        document = made.document(revocations=[entry], keys=[made.key(kind=kind)])
+        found = measure_all(tally(document))
+        return found["revoked-keys-used"], found["signers-trusted"]
+
+    assert facts("certificate") == (None, None)
+    assert facts("certificate", value="https://other (issuer https://idp)") == (0, True)
+    assert facts("key") == (0, True)  # an expression is about certificates
+
+
 def test_two_forms_in_one_registry_are_in_one_store() -> None:
     def share(*places: str) -> Any:
         rows = [made.attestation(10, places=list(places))]
@@ -240,7 +255,8 @@ def test_two_forms_in_one_registry_are_in_one_store() -> None:
     assert share("s3://evidence/a", "s3://evidence/b") == 0
     assert share("s3://evidence/a", "s3://copies/a") == 100
     assert share("oci r.example.com/a@sha256:1", "oci copy.example.com/a@sha256:1") == 100
-    assert share("oci-layout .chains/layout@sha256:1", "file /var/a/x") == 100
+    assert share("oci-layout .chains/layout@sha256:1", "file /var/a/x") == 0
+    assert share("oci-layout .chains/layout@sha256:1", "s3://evidence/a") == 100
 
 
 def test_sources_that_contradict_each_other_are_no_whole_population() -> None:
