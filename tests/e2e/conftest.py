@@ -12,6 +12,7 @@ from tests.testbed.build import BuildError
 from tests.testbed.node.cluster import Node, running_node
 from tests.testbed.node.sandbox import why_not
 from tests.testbed.node.shipped_image import shipped_image
+from tests.testbed.node.traces import settings
 
 SECONDS = 600
 """For one case, with the start of the node in the first."""
@@ -19,9 +20,17 @@ SECONDS = 600
 
 @pytest.fixture(scope="package")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with Tekton and our controller, from the shipped image and manifests."""
-    with running_node(tmp_path_factory.mktemp("node")) as node:
+    """A node with Tekton and our controller, from the shipped image and manifests.
+
+    When it has ended, nothing of it is left on the machine.
+    """
+    before, folder = settings(), tmp_path_factory.mktemp("node")
+    with running_node(folder) as node:
+        traces = node.services.traces(before)
+        kinds = {trace.split()[0] for trace in traces.found()}
+        assert kinds >= {"process", "link", "control", "files"}, "what is looked for is not what a node is"
         yield node
+    assert traces.left() == []
 
 
 @pytest.hookimpl(trylast=True)

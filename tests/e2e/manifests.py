@@ -74,3 +74,9 @@ def enforced(node: Node, run: Json) -> dict[str, str]:
         for name, conditions in containers.items()
         if not conditions.get("ofTekton")
     }
+
+
+def images_of(definition: Json) -> set[str]:
+    """Return the images in the dependencies of provenance, as the kubelet writes what it ran."""
+    named = [each for each in definition["resolvedDependencies"] if each["uri"].startswith("oci://")]
+    return {f"{each['uri'].removeprefix('oci://')}@sha256:{each['digest']['sha256']}" for each in named}

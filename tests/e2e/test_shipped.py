@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
 from chains.cli.main import run as chains
+from tests.e2e.manifests import images_of
 from tests.testbed.cosign import Cosign
 from tests.testbed.node.chains import NAME, NAMESPACE, REPLICAS
 from tests.testbed.node.cluster import Node, mark_of
+from tests.testbed.node.shipped_image import shipped_image
 
 pytestmark = pytest.mark.server
 BUILD = """
@@ -29,29 +33,33 @@ spec:
       workingDir: /workspace
       script: |
         #!/bin/sh
-        mkdir out && echo built from source > out/app.txt
+        mkdir srv && echo "built by $(hostname)" > srv/app.txt && tar -cf layer.tar srv
     - name: push
-      image: REGISTRY/busybox:1
+      image: REGISTRY/crane:1
       workingDir: /workspace
-      command: [push]
-      args:
-      - -url=$(results.IMAGE_URL.path)
-      - -digest=$(results.IMAGE_DIGEST.path)
-      - build
-      - $(params.image)
-      - out
-      - REGISTRY/busybox:1
+      script: |
+        #!/bin/sh -e
+        pushed=$(crane append --base REGISTRY/busybox:1 --new_layer layer.tar --new_tag $(params.image))
+        printf $(params.image) > $(results.IMAGE_URL.path)
+        printf ${pushed#*@} > $(results.IMAGE_DIGEST.path)
 """
+
+
+def test_the_node_is_up_in_less_than_two_minutes(node: Node) -> None:
+    print(f"the node with Tekton and the controller was ready after {node.seconds:.0f} s")
+    assert node.seconds < 120
 
 
 def test_both_pods_run_as_they_are_shipped_and_nothing_was_added(node: Node) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
     pods = node.api.request("GET", f"{path}?labelSelector=app={NAME}")["items"]
     assert len(pods) == REPLICAS
+    (shipped,) = json.loads((shipped_image() / "index.json").read_bytes())["manifests"]
     for pod in pods:
         (container,), (status,) = pod["spec"]["containers"], pod["status"]["containerStatuses"]
         assert status["ready"]
         assert status["restartCount"] == 0
+        assert status["imageID"].endswith(f"@{shipped['digest']}")
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert pod["spec"]["securityContext"]["runAsUser"] == 65532
         assert "hostAliases" not in pod["spec"]
@@ -80,7 +88,13 @@ def test_an_image_that_a_task_run_builds_and_pushes_is_attested_and_cosign_verif
     assert mark_of(run) == "true", run["metadata"]["annotations"]
     results = {each["name"]: each["value"] for each in run["status"]["results"]}
     digest = results["IMAGE_DIGEST"]
-    assert node.registry.manifest("team/app", "v1") == node.registry.manifest("team/app", digest)
+    manifest = node.registry.manifest("team/app", digest)
+    assert node.registry.manifest("team/app", "v1") == manifest
+    layer = node.registry.blob("team/app", json.loads(manifest)["layers"][-1]["digest"])
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        built = archive.extractfile("srv/app.txt")
+        assert built is not None
+        assert built.read().decode() == f"built by {run['status']['podName']}\n"
     image = f"{node.registry.host}/team/app@{digest}"
 
     key = ["--key", node.public_key, "--insecure-ignore-tlog=true"]
@@ -90,11 +104,14 @@ def test_an_image_that_a_task_run_builds_and_pushes_is_attested_and_cosign_verif
     assert statement["subject"] == [
         {"name": f"{node.registry.host}/team/app", "digest": {"sha256": digest.removeprefix("sha256:")}}
     ]
-    assert (
-        statement["predicate"]["buildDefinition"]["externalParameters"]["runSpec"]["params"]
-        == run["spec"]["params"]
-    )
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["runSpec"]["params"] == run["spec"]["params"]
+    # what the kubelet says that it ran
+    ran = {each["imageID"] for each in node.pod_of(run)["status"]["containerStatuses"]}
+    assert {name.partition("@")[0] for name in ran} == {f"{node.registry.host}/{name}" for name in ("busybox", "crane")}
+    assert images_of(definition) == ran
     cosign("verify", *key, image, env=direct)
+    cosign("verify", *key, "--new-bundle-format=false", image, env=direct)
 
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"storage.oci.repository.insecure": "true"}))

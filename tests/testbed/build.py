@@ -79,6 +79,7 @@ PROGRAMS = {
             "sidecarlogresults",
             "controller",
             "webhook",
+            "resolvers",
         )
     },
     "kafka": Program("kafka"),
@@ -103,6 +104,7 @@ PROGRAMS = {
     },
     "step-push": Program("node/tools", "./push", static=True),
     "pause": Program("node/tools", "./pause", static=True),
+    "crane": Program("node/tools", "github.com/google/go-containerregistry/cmd/crane", static=True),
 }
 
 

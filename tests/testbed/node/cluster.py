@@ -10,7 +10,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from tests.testbed.node import chains, kubelet, tekton
 from tests.testbed.node.control_plane import NO_PROXY, Services
 from tests.testbed.node.images import push_all
 from tests.testbed.node.sandbox import sandbox
+from tests.testbed.node.shipped_image import shipped_image
 
 PROGRAMS = (
     "registry etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl "
-    "containerd containerd-shim-runc-v2 pause step-push "
-    "tekton-controller tekton-webhook tekton-entrypoint tekton-nop tekton-workingdirinit tekton-sidecarlogresults"
+    "containerd containerd-shim-runc-v2 pause step-push crane tekton-controller tekton-webhook tekton-resolvers "
+    "tekton-entrypoint tekton-nop tekton-workingdirinit tekton-sidecarlogresults"
 )
 PLURALS = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
 SIGNED, PAYLOAD = "chains.tekton.dev/signed", "chains.tekton.dev/payload-"
@@ -51,6 +52,10 @@ class Node:
     """The key that verifies what the controller signs."""
     folder: Path
     """The state of the node, with ``log/NAME.log`` of every process."""
+    services: Services
+    """The processes of the node."""
+    seconds: float
+    """How long it took until Tekton and the controller were ready."""
 
     def kubectl(self, *arguments: str | Path, text: str = "") -> str:
         """Run kubectl as the administrator and return its output; ``text`` is its input.
@@ -124,6 +129,17 @@ class Node:
         names = [f"{PAYLOAD}{name}-{uid}" for name in (run["kind"].lower(), "report")]
         found = [json.loads(b64decode(annotations[name])) for name in names if name in annotations]
         return {each["predicateType"]: each for each in found}
+
+    @contextmanager
+    def without_kubelet(self) -> Iterator[None]:
+        """Stop kubelet and containerd for the length of the block, as an update of both does; containers go on."""
+        for name in ("kubelet", "containerd"):
+            self.services.stop(name)
+        try:
+            yield
+        finally:
+            for name in ("containerd", "kubelet"):
+                self.services.start_again(name)
 
     def _until(
         self, kind: str, namespace: str, name: str, holds: Callable[[Json], bool], what: str, seconds: float
@@ -211,9 +227,13 @@ def mark_of(run: Json) -> str:
 def running_node(folder: Path, flags: Mapping[str, str] | None = None) -> Iterator[Node]:
     """Run the node for the length of the block; ``flags`` are Tekton's feature flags.
 
-    ``folder`` is emptied at the end. Raises :class:`ServerError`, :class:`BuildError` and
+    ``folder`` is removed at the end. Raises :class:`ServerError`, :class:`BuildError` and
     :class:`subprocess.CalledProcessError`.
     """
+    for name in PROGRAMS.split():
+        binary(name)
+    shipped_image()
+    started = time.monotonic()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         services = Services(stack.enter_context(sandbox(folder)), folder, stack)
@@ -221,9 +241,8 @@ def running_node(folder: Path, flags: Mapping[str, str] | None = None) -> Iterat
         services.control_plane()
         push_all(registry)
         kubelet.start(services, registry)
-        made = Node(
-            services.api, registry, services.kubeconfig("admin"), folder / "chains" / "x509.pub", folder
-        )
+        public_key, kubeconfig = folder / "chains" / "x509.pub", services.kubeconfig("admin")
+        made = Node(services.api, registry, kubeconfig, public_key, folder, services, 0)
         tekton.install(made.kubectl, registry, flags or {})
         chains.install(made.kubectl, registry, folder / "chains")
-        yield made
+        yield replace(made, seconds=time.monotonic() - started)

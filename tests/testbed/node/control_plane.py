@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,6 +19,7 @@ from tests.testbed.cluster import ADMIN, ApiError, ApiServer
 from tests.testbed.images import Registry
 from tests.testbed.node.certificates import Authority
 from tests.testbed.node.sandbox import Network, Sandbox
+from tests.testbed.node.traces import Traces
 from tests.testbed.process import Running, ServerError, running
 
 NODE = "node"
@@ -34,12 +38,24 @@ NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}
 Command = list[str | Path]
 
 
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A process, and how it was started."""
+
+    stack: ExitStack
+    pid: int
+    command: Command
+    announces: str
+    times: int
+
+
 class Services:
     """Starts the processes of a node in its sandbox; ``stack`` ends them."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, stack: ExitStack) -> None:
         self.sandbox, self.folder, self._stack = sandbox, folder, stack
         self.authority = Authority(folder / "pki")
+        self._started: dict[str, _Started] = {}
 
     @property
     def network(self) -> Network:
@@ -47,10 +63,36 @@ class Services:
         return self.sandbox.network
 
     def start(self, name: str, command: Command, announces: str, seconds: float = READY_SECONDS) -> Running:
-        """Run a process until the stack ends; returns when its log has what it ``announces``."""
+        """Run a process until the stack ends; returns when its log has what it ``announces``.
+
+        The next process of that name has a log of its own, ``NAME-2.log`` and so on.
+        """
         inside = self.sandbox.inside(*command)
-        log = self.folder / "log" / f"{name}.log"
-        return self._stack.enter_context(running(inside, log, announces, env=NO_PROXY, seconds=seconds))
+        times = self._started[name].times + 1 if name in self._started else 1
+        log = self.folder / "log" / (f"{name}.log" if times == 1 else f"{name}-{times}.log")
+        stack = self._stack.enter_context(ExitStack())
+        made = stack.enter_context(running(inside, log, announces, env=NO_PROXY, seconds=seconds))
+        self._started[name] = _Started(stack, made.pid, command, announces, times)
+        return made
+
+    def stop(self, name: str) -> None:
+        """End one process in an orderly way, as an init system does. Its children go on."""
+        started = self._started[name]
+        # what was started is nsenter, which waits for the program
+        (program,) = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+        os.kill(int(program), signal.SIGTERM)
+        wait_for(lambda: not Path(f"/proc/{program}").exists(), f"{name} has ended")
+        started.stack.close()
+
+    def start_again(self, name: str) -> None:
+        """Start a process that was stopped, with the same command."""
+        started = self._started[name]
+        self.start(name, started.command, started.announces)
+
+    def traces(self, before: Mapping[str, str]) -> Traces:
+        """Return where the node can be seen; ``before`` are the settings from before it started."""
+        namespace = str(Path(f"/proc/{self.sandbox.init}/ns/net").readlink())
+        return Traces(self.network, self.folder, namespace, before)
 
     def kubeconfig(self, user: str) -> Path:
         """Write the kubeconfig of one of :data:`USERS` and return its path."""

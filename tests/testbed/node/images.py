@@ -18,7 +18,15 @@ from tests.testbed.build import binary
 from tests.testbed.images import CONFIG, LAYER, MANIFEST, Registry, descriptor, digest_of
 
 TAG = "1"
-TEKTON = ("controller", "webhook", "entrypoint", "nop", "workingdirinit", "sidecarlogresults")
+TEKTON = (
+    "controller",
+    "webhook",
+    "resolvers",
+    "entrypoint",
+    "nop",
+    "workingdirinit",
+    "sidecarlogresults",
+)
 ACCOUNTS = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532::/tmp:/bin/sh\n",
     "etc/group": b"root:x:0:\nnonroot:x:65532:\n",
@@ -31,20 +39,29 @@ def push_all(registry: Registry) -> None:
     """Push the images that test pods and Tekton use."""
     push(registry, "pause", {"pause": binary("pause")}, {"Entrypoint": ["/pause"], "User": "65535:65535"})
     push_shell(registry, "busybox")
+    push_shell(registry, "crane", programs={"bin/crane": binary("crane")})
     for name in TEKTON:
         # as Tekton's own images: one program under /ko-app
         config = {"Entrypoint": [f"/ko-app/{name}"], "User": "65532:65532"}
         push(registry, f"tekton-{name}", {f"ko-app/{name}": binary(f"tekton-{name}"), **ACCOUNTS}, config)
 
 
-def push_shell(registry: Registry, name: str, environment: Sequence[str] = ()) -> str:
-    """Push an image with a shell, ``push`` (``node/tools/push``) and these variables; return its digest."""
+def push_shell(
+    registry: Registry,
+    name: str,
+    environment: Sequence[str] = (),
+    programs: Mapping[str, Path] | None = None,
+) -> str:
+    """Push an image with a shell, ``push`` (``node/tools/push``), these variables and these static programs by
+    their path; return its digest.
+    """
     busybox = which("busybox")
     assert busybox is not None
     files: dict[str, Content] = {
         "bin/busybox": Path(busybox),
         "bin/push": binary("step-push"),
         **ACCOUNTS,
+        **(programs or {}),
     }
     # its wget and nc crash (names are looked up by libraries that a static program has not): steps use push
     applets = subprocess.check_output([busybox, "--list"], text=True).split()

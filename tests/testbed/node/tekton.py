@@ -17,8 +17,9 @@ from tests.testbed.node.control_plane import wait_for
 
 PIPELINE = "github.com/tektoncd/pipeline"
 MODULE = HERE / "pods"
-NAMESPACE = "tekton-pipelines"
+NAMESPACE, RESOLVERS = "tekton-pipelines", "tekton-pipelines-resolvers"
 FLAGS = {"enable-api-fields": "alpha"}
+LAST = ("controller.yaml", "webhook.yaml", "resolvers/resolvers-deployment.yaml", "500-webhooks.yaml")
 PROBE = {
     "apiVersion": "tekton.dev/v1",
     "kind": "TaskRun",
@@ -43,12 +44,13 @@ def install(kubectl: Kubectl, registry: Registry, flags: Mapping[str, str]) -> N
         kubectl,
         [
             each
-            for name in ("controller.yaml", "webhook.yaml", "500-webhooks.yaml")
+            for name in LAST
             for each in _read(folder / name, version, registry.host, shell)
         ],
     )
     for name in ("webhook", "controller"):
         rollout(kubectl, NAMESPACE, f"deployment/tekton-pipelines-{name}")
+    rollout(kubectl, RESOLVERS, "deployment/tekton-pipelines-remote-resolvers")
     wait_for(lambda: _takes_runs(kubectl), "Tekton takes runs")
 
 
@@ -79,7 +81,10 @@ def _source() -> tuple[Path, str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for pattern in ("100-namespace/*.yaml", "200-*.yaml", "201-*.yaml", "300-crds/*.yaml", "config-*.yaml"):
+    for pattern in (
+        "100-namespace/*.yaml", "200-*.yaml", "201-*.yaml", "300-crds/*.yaml", "config-*.yaml",
+        "resolvers/*0*.yaml", "resolvers/*config*.yaml",
+    ):  # fmt: skip
         yield from sorted(folder.glob(pattern))
     # for results-from: sidecar-logs
     yield from sorted((folder.parent / "optional_config" / "enable-log-access-to-controller").glob("*.yaml"))
@@ -88,5 +93,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _read(path: Path, version: str, registry: str = "", shell: str = "") -> list[Json]:
     text = path.read_text().replace('"devel"', f'"{version}"')
     text = re.sub(rf"ko://{re.escape(PIPELINE)}/cmd/([a-z]+)", rf"{registry}/tekton-\1:1", text)
+    # Tekton's image of the resolvers has an init, for the programs that its git resolver runs
+    text = re.sub(r"- /sbin/tini\n\s+- --\n\s+", "", text)
     text = re.sub(r"cgr\.dev/chainguard/busybox@sha256:[0-9a-f]+", shell, text)
     return [each for each in yaml.safe_load_all(text) if each]

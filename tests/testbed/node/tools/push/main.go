@@ -5,6 +5,9 @@
 //	push send IMAGE LAYOUT          what pack made, into the registry
 //	push digest IMAGE               what the registry has under a name
 //	push get URL                    the status of an HTTP answer
+//	push dial HOST:PORT             what a TCP server says
+//	push resolve NAME               the addresses of a name, by DNS over UDP
+//	push listen HOST:PORT FILE      what somebody says who connects before the file is there
 //
 // -url FILE and -digest FILE, before all that, write the image's name and digest there, as Tekton's type hints ask.
 package main
@@ -12,12 +15,14 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,7 +38,7 @@ import (
 
 const answerSeconds = 3 * time.Second
 
-var errUsage = errors.New("expected build, pack, send, digest or get with its arguments")
+var errUsage = errors.New("expected a command with its arguments")
 
 // results are the files in which a step tells Tekton what it built.
 type results struct{ url, digest string }
@@ -67,6 +72,12 @@ func run(args []string, told results) error {
 		return err
 	case command == "get" && len(rest) == 0:
 		return get(image)
+	case command == "dial" && len(rest) == 0:
+		return dial(image)
+	case command == "resolve" && len(rest) == 0:
+		return resolve(image)
+	case command == "listen" && len(rest) == 1:
+		return listen(image, rest[0])
 	}
 	return errUsage
 }
@@ -132,6 +143,57 @@ func get(url string) error {
 	defer answer.Body.Close()
 	fmt.Println(answer.Status)
 	return nil
+}
+
+func dial(address string) error {
+	connection, err := net.DialTimeout("tcp", address, answerSeconds)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	return hear(connection)
+}
+
+func resolve(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), answerSeconds)
+	defer cancel()
+	addresses, err := (&net.Resolver{PreferGo: true}).LookupHost(ctx, name)
+	fmt.Println(addresses)
+	return err
+}
+
+// listen ends with an error when the file is there and nobody has connected.
+func listen(address, file string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			if _, err := os.Stat(file); err == nil {
+				listener.Close()
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	fmt.Println("listening")
+	connection, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	return hear(connection)
+}
+
+func hear(connection net.Conn) error {
+	if err := connection.SetDeadline(time.Now().Add(answerSeconds)); err != nil {
+		return err
+	}
+	said, err := io.ReadAll(connection)
+	fmt.Println(string(said))
+	return err
 }
 
 // withFiles adds a layer with the regular files of a folder.
