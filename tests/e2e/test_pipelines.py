@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.manifests import HERMETIC, REPORTED, SCAI, images_of, step, told, told_of_run, written
+from tests.e2e.manifests import REPORTED, SCAI, images_of, step, told, told_of_run, written
 from tests.testbed.cluster import MERGE
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import CONFIG, LAYER, MANIFEST, Registry, descriptor, digest_of
-from tests.testbed.node.cluster import Node, has_ended, mark_of
+from tests.testbed.node.cluster import Node, mark_of
 from tests.testbed.node.images import push_shell
 
 pytestmark = pytest.mark.server
@@ -53,7 +53,10 @@ def kind(name: str, version: str, of: str, spec: Json) -> Json:
 
 def bundled(bundle: str) -> tuple[Json, Json]:
     """Return the StepAction and the Task of a bundle."""
-    variables = [{"name": "IMAGE", "value": "$(params.image)"}, {"name": "DECISION", "value": "$(params.decision)"}]
+    variables = [
+        {"name": "IMAGE", "value": "$(params.image)"},
+        {"name": "DECISION", "value": "$(params.decision)"},
+    ]
     action = {
         "image": "REGISTRY/crane:1", "script": f"#!/bin/sh\n{APPEND}", "env": variables, "workingDir": "/workspace",
         "params": string("image", "decision"), "results": HINTS,
@@ -84,7 +87,12 @@ def push_bundle(registry: Registry, name: str, *objects: Json) -> str:
     root = {"type": "layers", "diff_ids": [digest_of(archive) for archive in archives]}
     config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": root}).encode()
     registry.push_blob(name, config)
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, config), "layers": layers}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(CONFIG, config),
+        "layers": layers,
+    }
     return registry.push_manifest(name, json.dumps(manifest).encode(), MANIFEST, "v1")
 
 
@@ -98,9 +106,9 @@ def of_cluster(namespace: str, kind: str, name: str) -> Json:
 
 def pipeline(catalog: str, bundle: str) -> Json:
     """Return the Pipeline."""
-    made = {"taskSpec": {"results": [{"name": "made"}]}}
-    platform = made["taskSpec"] | {
-        "params": string("os"), "steps": [step("make", "printf $(params.os) > $(results.made.path)")],
+    platform = {
+        "params": string("os"), "results": [{"name": "made"}],
+        "steps": [step("make", "printf $(params.os) > $(results.made.path)")],
     }  # fmt: skip
     append = {
         "name": "append",
@@ -180,7 +188,10 @@ def breadth(node: Node) -> Breadth:
     bundle = f"REGISTRY/breadth-bundle@{digest}"
     lint = kind("lint", "v1", "Task", {"steps": [step("lint", "true")]})
     node.apply(catalog, written(pipeline(catalog, bundle), lint))
-    spec = {"pipelineRef": of_cluster(catalog, "pipeline", "everything"), "params": values(image="REGISTRY/breadth/app:v1")}
+    spec = {
+        "pipelineRef": of_cluster(catalog, "pipeline", "everything"),
+        "params": values(image="REGISTRY/breadth/app:v1"),
+    }
     with node.configured(REPORTED):
         node.apply(namespace, written(kind("run", "v1", "PipelineRun", spec)))
         approve(node, namespace)
@@ -212,7 +223,11 @@ def approve(node: Node, namespace: str) -> None:
 
     node.wait(look, "tekton asks for an approval")
     (run,) = found
-    assert run["spec"]["customRef"] == {"apiVersion": "tests.example/v1", "kind": "Approval", "name": "somebody"}
+    assert run["spec"]["customRef"] == {
+        "apiVersion": "tests.example/v1",
+        "kind": "Approval",
+        "name": "somebody",
+    }
     now = "2026-01-01T00:00:00Z"
     status = {
         "startTime": now, "completionTime": now, "results": values(decision="granted"),
@@ -233,10 +248,96 @@ def test_tekton_ran_all_of_it_and_everything_is_attested(breadth: Breadth) -> No
     assert {mark_of(each) for each in (run, *tasks)} == {"true"}
 
 
-def test_x(breadth: Breadth) -> None:
-    print(json.dumps(breadth.statement, indent=1))
-    print(json.dumps(breadth.node.statements(breadth.run)[SCAI], indent=1))
-    print(json.dumps(breadth.run, indent=1))
-    for name in breadth.children:
-        print(json.dumps(breadth.children[name], indent=1))
-    assert 0
+def test_provenance_names_exactly_the_images_that_the_kubelet_ran(breadth: Breadth) -> None:
+    states = [each for pod in breadth.pods.values() for each in pod["status"]["containerStatuses"]]
+    steps = {each["imageID"] for each in states if each["name"].startswith("step-")}
+    # tekton has put its own image in the sidecar's place, or will: what was pushed is known
+    assert images_of(breadth.definition) == {*steps, f"{breadth.node.registry.host}/breadth-db@{breadth.db}"}
+    # of both attempts of the task that was tried twice
+    flaky = breadth.child("flaky")
+    pods = {flaky["status"]["podName"], *(each["podName"] for each in flaky["status"]["retriesStatus"])}
+    assert {name for name in breadth.pods if name.startswith("run-flaky")} == pods
+    assert len(pods) == 2
+
+
+def test_provenance_names_the_definitions_as_tekton_resolved_them(breadth: Breadth) -> None:
+    node = breadth.node
+    named = {
+        each["uri"]: each["digest"]["sha256"]
+        for each in breadth.definition["resolvedDependencies"]
+        if not each["uri"].startswith("oci://")
+    }
+    catalog = "breadth-catalog"
+    expected = {}
+    for plural, name in (("pipelines", "everything"), ("tasks", "lint")):
+        path = f"/apis/tekton.dev/v1/namespaces/{catalog}/{plural}"
+        uid = node.api.request("GET", f"{path}/{name}")["metadata"]["uid"]
+        uri = f"{path.removesuffix('s')}/{name}@{uid}"
+        (holder,) = [breadth.run] if name == "everything" else breadth.children["lint"]
+        recorded = holder["status"]["provenance"]["refSource"]
+        assert recorded["uri"] == uri
+        expected[uri] = recorded["digest"]["sha256"]
+    # the registry says which bundle it is
+    expected[f"{node.registry.host}/breadth-bundle"] = breadth.bundle.removeprefix("sha256:")
+    assert named == expected
+
+
+def test_the_subject_is_what_the_registry_has_and_cosign_verifies_it(
+    breadth: Breadth, cosign: Cosign
+) -> None:
+    registry = breadth.node.registry
+    manifest = registry.manifest("breadth/app", "v1")
+    digest = digest_of(manifest)
+    name = f"{registry.host}/breadth/app"
+    assert breadth.statement["subject"] == [
+        {"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}}
+    ]
+    layer = registry.blob("breadth/app", json.loads(manifest)["layers"][-1]["digest"])
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        built = archive.extractfile("srv/app.txt")
+        assert built is not None
+        assert built.read() == b"decided: granted\n"  # the custom task's result went into the step
+    key = ["--key", breadth.node.public_key, "--insecure-ignore-tlog=true", "--type", "slsaprovenance1"]
+    told = cosign("verify-attestation", *key, f"{name}@{digest}", env={"NO_PROXY": "*"}).stdout
+    statements = [json.loads(b64decode(json.loads(line)["payload"])) for line in told.splitlines()]
+    assert breadth.statement in statements
+
+
+def test_the_report_names_every_child_once_and_says_which_has_no_statement(breadth: Breadth) -> None:
+    node, run = breadth.node, breadth.run
+    children = [each for found in breadth.children.values() for each in found]
+    levels = told(node, run, "HERMETIC_CHILD_LEVEL")
+    names = {f"{each['kind'].lower()}/breadth/{each['metadata']['name']}": each for each in children}
+    assert levels.keys() == names.keys()
+    for name, one in levels.items():
+        if names[name]["kind"] == "TaskRun":
+            assert one["uid"] == names[name]["metadata"]["uid"]
+    gaps = told(node, run, "CHILD_WITHOUT_RECORD")
+    approval = breadth.child("approval")["metadata"]["name"]
+    assert {name: one["pipelineTask"] for name, one in gaps.items()} == {
+        f"customrun/breadth/{approval}": "approval"
+    }
+    statement = json.dumps(node.statements(run)[SCAI])
+    assert "skipped" not in {one["metadata"]["labels"][TASK_OF_PIPELINE] for one in children}
+    assert "run-skipped" not in statement
+    (before,) = breadth.child("flaky")["status"]["retriesStatus"]
+    assert told_of_run(node, breadth.child("flaky"), "RUN_FACTS")["earlierAttempts"] == [before["podName"]]
+    ended = breadth.pods[before["podName"]]["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended["exitCode"] == 1
+
+
+@pytest.mark.parametrize("task", ["platform", "flaky", "build", "lint", "scan", "tidy"])
+def test_the_report_of_each_task_tells_its_containers_as_the_kubelet_does(
+    breadth: Breadth, task: str
+) -> None:
+    for run in breadth.children[task]:
+        states = breadth.pods[run["status"]["podName"]]["status"]["containerStatuses"]
+        facts = told(breadth.node, run, "CONTAINER_FACTS")
+        for state in states:
+            if not state["name"].startswith("step-"):
+                continue
+            found, ended = facts[f"step/{state['name'].removeprefix('step-')}"], state["state"]["terminated"]
+            assert found["imageAsRun"] == state["imageID"]
+            assert found["containerId"] == state["containerID"] == ended["containerID"]
+            assert (found["startedOn"], found["finishedOn"]) == (ended["startedAt"], ended["finishedAt"])
+            assert found.get("exitCode", 0) == ended["exitCode"] == 0

@@ -108,7 +108,9 @@ def test_an_image_that_a_task_run_builds_and_pushes_is_attested_and_cosign_verif
     assert definition["externalParameters"]["runSpec"]["params"] == run["spec"]["params"]
     # what the kubelet says that it ran
     ran = {each["imageID"] for each in node.pod_of(run)["status"]["containerStatuses"]}
-    assert {name.partition("@")[0] for name in ran} == {f"{node.registry.host}/{name}" for name in ("busybox", "crane")}
+    assert {name.partition("@")[0] for name in ran} == {
+        f"{node.registry.host}/{name}" for name in ("busybox", "crane")
+    }
     assert images_of(definition) == ran
     cosign("verify", *key, image, env=direct)
     cosign("verify", *key, "--new-bundle-format=false", image, env=direct)

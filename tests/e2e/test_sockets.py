@@ -138,7 +138,10 @@ def tried(node: Node, server: Outside) -> dict[str, Tried]:
     results = {"results": [{"name": way} for way in WAYS]}
     runs = []
     for name, (_, level, _) in CASES.items():
-        variables = [{"name": "NAME", "value": name}, {"name": "OUTSIDE", "value": f"{server.address}:{server.port}"}]
+        variables = [
+            {"name": "NAME", "value": name},
+            {"name": "OUTSIDE", "value": f"{server.address}:{server.port}"},
+        ]
         run = task_run(name, step("look", LOOK, env=variables), task=results)
         if level == "not-requested":
             del run["metadata"]["annotations"]
@@ -149,9 +152,7 @@ def tried(node: Node, server: Outside) -> dict[str, Tried]:
     with node.configured(REPORTED):
         node.apply(namespace, written(*runs))
         found = {name: _call(node, namespace, name) for name in CASES}
-        return {
-            name: Tried(node.marked("TaskRun", namespace, name), *one) for name, one in found.items()
-        }
+        return {name: Tried(node.marked("TaskRun", namespace, name), *one) for name, one in found.items()}
 
 
 def _call(node: Node, namespace: str, name: str) -> tuple[str, bool, dict[str, set[str]]]:
@@ -166,12 +167,16 @@ def _call(node: Node, namespace: str, name: str) -> tuple[str, bool, dict[str, s
         states = found[0]["status"].get("containerStatuses", ())
         if not any("running" in each["state"] for each in states):
             return False
-        return "listening" in node.kubectl("-n", namespace, "logs", found[0]["metadata"]["name"], "-c", "step-look")
+        return "listening" in node.kubectl(
+            "-n", namespace, "logs", found[0]["metadata"]["name"], "-c", "step-look"
+        )
 
     node.wait(listens, f"{name} listens")
     (pod,) = found
     (status,) = pod["status"]["containerStatuses"]
-    networks = {command: seen.interfaces(pid) for pid, command in seen.processes(status["containerID"]).items()}
+    networks = {
+        command: seen.interfaces(pid) for pid, command in seen.processes(status["containerID"]).items()
+    }
     address = pod["status"]["podIP"]
     try:
         with socket.create_connection((address, PORT), 3) as connection:
@@ -179,7 +184,9 @@ def _call(node: Node, namespace: str, name: str) -> tuple[str, bool, dict[str, s
         called = True
     except OSError:
         called = False
-        node.kubectl("-n", namespace, "exec", pod["metadata"]["name"], "-c", "step-look", "--", "touch", "/tmp/go")
+        node.kubectl(
+            "-n", namespace, "exec", pod["metadata"]["name"], "-c", "step-look", "--", "touch", "/tmp/go"
+        )
     return address, called, networks
 
 

@@ -42,11 +42,7 @@ def install(kubectl: Kubectl, registry: Registry, flags: Mapping[str, str]) -> N
     shell = f"{registry.host}/busybox@{registry.request('HEAD', '/v2/busybox/manifests/1').headers['Docker-Content-Digest']}"
     apply(
         kubectl,
-        [
-            each
-            for name in LAST
-            for each in _read(folder / name, version, registry.host, shell)
-        ],
+        [each for name in LAST for each in _read(folder / name, version, registry.host, shell)],
     )
     for name in ("webhook", "controller"):
         rollout(kubectl, NAMESPACE, f"deployment/tekton-pipelines-{name}")
