@@ -18,7 +18,11 @@ Json = Any
 PROVENANCE = "https://slsa.dev/provenance/v1"
 LOOK = "if push get http://REGISTRY/v2/ >/dev/null; then printf reached; else printf none; fi"
 TOLD_IN = {"results": [{"name": "net"}]}
-FOREIGN = {"name": "proxy", "image": "REGISTRY/busybox:1", "command": ["sh", "-c", f"{LOOK}; sleep 600"]}
+FOREIGN = {
+    "name": "proxy",
+    "image": "REGISTRY/busybox:1",
+    "command": ["sh", "-c", f"{LOOK}; echo; sleep 600"],
+}
 CASES = {
     # what the step found; level; whether the step had no network, and whether it ran as the Task asked
     "untouched": ("none", "enforced", "true", "true"),
