@@ -48,8 +48,8 @@ async def release_finalizers(
 ) -> list[Done]:
     """Remove our finalizers from every run, when the controller is uninstalled; return the changed runs.
 
-    The state of a run says whether it can be deleted without evidence from now on. With ``dry_run`` nothing is
-    written, and the runs are those that would be changed.
+    The state of a run says whether it can be deleted without evidence from now on. With ``dry_run``, nothing
+    is written, and the runs are those that would be changed.
     """
     released = []
     async for job, raw in runs(cluster, namespaces):

@@ -164,7 +164,7 @@ def compare(said: Document, found: Document, into: Differences) -> None:
 
 
 def _compare_rows(name: str, said: Document, found: Document, into: Differences) -> None:
-    """Compare two lists entry by entry, and their order. Of each entry only a digest is kept: lists are long."""
+    """Compare two lists entry by entry, and their order. Of each entry only a digest is kept in memory."""
     known = {key: _digest(row) for key, row in _keyed(found.rows(name))}
     order = iter(tuple(known))
     first_moved: tuple[str, str] | None = None

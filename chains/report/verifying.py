@@ -37,8 +37,9 @@ def about_reports(criteria: Criteria) -> Criteria:
 async def verify_report(word: str, verifier: Verifier[Verification]) -> Verification:
     """Verify a report, named by its folder or document: each bundle beside it, else what the stores have.
 
-    Every file of the folder must be one that was signed. A bundle of a signer who is not asked about may lie there,
-    but nothing that is no signature over the report. Raises :class:`InputError` for what cannot be read.
+    Every file of the folder must be one that was signed. A bundle of a signer who is not asked about may lie
+    there, but nothing that is no signature over the report. Raises
+    :class:`InputError` for what cannot be read.
     """
     folder, report, bundles = _read(word)
     found = [verifier.judge_bundle(data, ref=name, blob=report) for name, data in bundles]
@@ -75,7 +76,7 @@ def _read(word: str) -> tuple[Path, bytes, list[tuple[str, bytes]]]:
 def _with_files(
     found: Verification, folder: Path, signed: dict[str, str], strays: Iterable[str]
 ) -> Verification:
-    """Return a verification with a check of every file of the folder. ``strays`` is what was found wrong yet."""
+    """Return a verification with a check of every file of the folder. ``strays`` were found before."""
     problems = [*_changed(folder, signed), *_unsigned(folder, signed), *strays]
     expected = f"the {len(signed)} files that were signed, and no others"
     if not problems:

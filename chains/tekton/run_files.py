@@ -218,7 +218,7 @@ def _key(item: Any) -> RunKey | None:
 def read_inputs(names: Iterable[str]) -> Intake:
     """Read files, folders (all ``.json``, ``.yaml`` and ``.yml`` files in them) and ``-``, standard input.
 
-    A file that is not there is a problem of the intake. Raises :class:`AbsentError` if nothing else was named.
+    A file that is not there is a problem of the intake. Raises :class:`AbsentError` if no other was named.
     """
     intake = Intake()
     absent: list[AbsentError] = []

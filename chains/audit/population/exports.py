@@ -47,7 +47,7 @@ def read_exports(paths: Iterable[str], population: Population) -> Source:
 
 
 def is_evidence(file: Path) -> bool:
-    """Whether a file is a Sigstore bundle or a DSSE envelope, whoever signed it: what lies beside run files."""
+    """Whether a file is a Sigstore bundle or a DSSE envelope, whoever signed it, as lies beside runs."""
     try:
         (found,) = load_documents(read_bytes(file, _LARGEST_EVIDENCE), str(file))
     except (InputError, ValueError):

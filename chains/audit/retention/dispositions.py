@@ -70,7 +70,9 @@ class Dispositions:
         does one that was copied here: it tells what another store lost.
         """
         async for place, found in self._about(uid_digest(uid)):
-            if is_same_store(found.record.store, place) and any(one.signed_uid == uid and one.predicate_type in types for one in found.record.pieces):
+            if is_same_store(found.record.store, place) and any(
+                one.signed_uid == uid and one.predicate_type in types for one in found.record.pieces
+            ):
                 return found
         return None
 

@@ -36,7 +36,7 @@ def routes(verify: Handler) -> Sequence[Route]:
         Route(
             f"{BASE}/search",
             "Search attestations",
-            "The newest attestations that fit a query, page by page. docs/evidence-index.md has the query language.",
+            "Newest attestations that fit a query, page by page; the language is in docs/evidence-index.md.",
             shapes.Results,
             handlers.search,
             (

@@ -178,7 +178,9 @@ def test_rows_in_another_order_are_found(out: Path, name: str) -> None:
     rows = {each: list(document.rows(each)) for each in ("runs", "artifacts", "attestations")}
     rows[name][:2] = reversed(rows[name][:2])
     found = Differences()
-    compare(Document.of(document.head, rows["runs"], rows["artifacts"], rows["attestations"]), document, found)
+    compare(
+        Document.of(document.head, rows["runs"], rows["artifacts"], rows["attestations"]), document, found
+    )
     assert [one.path for one in found.kept] == [f"order of {name}"]
 
 

@@ -101,7 +101,7 @@ def test_a_stranger_signed_nothing(world: World, out: Path) -> None:
         (lambda out: instead_of_sums(out).symlink_to("nowhere"), "SHA256SUMS is no file"),
         (lambda out: shutil.copy(out / "runs.csv", out / "report.json"), "report.json is not the file"),
         (lambda out: (out / "report.2.bundle.json").write_text("x"), "report.2.bundle.json is no signature"),
-        (lambda out: other_payload(out), "report.2.bundle.json is no signature"),
+        (other_payload, "report.2.bundle.json is no signature"),
     ],
 )
 def test_a_file_that_is_not_the_signed_one_is_named(

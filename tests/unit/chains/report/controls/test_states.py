@@ -235,7 +235,13 @@ def test_nothing_is_evidenced_for_a_period_that_is_not_over() -> None:
 )
 def test_an_identity_that_is_revoked_by_an_expression_leaves_open_which_signer_it_is(value: str) -> None:
     def facts(kind: str, **listed: Any) -> tuple[Any, Any]:
-        entry = {"kind": "identity", "value": value, "since": None, "reason": "r", "list": "sha256:1"} | listed
+        entry = {
+            "kind": "identity",
+            "value": value,
+            "since": None,
+            "reason": "r",
+            "list": "sha256:1",
+        } | listed
         document = made.document(revocations=[entry], keys=[made.key(kind=kind)])
         found = measure_all(tally(document))
         return found["revoked-keys-used"], found["signers-trusted"]
