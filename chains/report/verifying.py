@@ -58,7 +58,8 @@ async def verify_report(word: str, verifier: Verifier[Verification]) -> Verifica
 
 def _stray(found: Verification) -> str:
     """Return why a bundle is no signature over the report, empty if it may be one."""
-    reasons = {one.reason for one in (*found.checks, *found.attestations)} & _OF_NOBODY
+    told = {one.reason for one in found.checks} | {one.reason for one in found.attestations}
+    reasons = {reason for reason in told if reason is not None and reason in _OF_NOBODY}
     if found.verdict is Verdict.VERIFIED or (found.attestations and not reasons):
         return ""
     return f"is no signature over this report ({next(iter(sorted(reasons)), Reason.NOT_AN_ATTESTATION)})"
