@@ -84,7 +84,9 @@ def build_payloads(
         stores = tuple(artifact.storage)
         found.append(_attestation(PROVENANCE, provenance, stores))
         if config.execution_report:
-            report = execution_report.build_execution_report(run, provenance.subjects, isolation, redaction)
+            report = execution_report.build_execution_report(
+                run, provenance.subjects, isolation, redaction, trigger_guarded=config.trigger_guarded
+            )
             found.append(_attestation(EXECUTION_REPORT, report, stores))
     if run.kind == "TaskRun" and config.oci.enabled:
         built = signed_images(images(dependencies.run_results(run)), platforms or {})

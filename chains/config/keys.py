@@ -76,6 +76,12 @@ _REPORT = (
         "The pod does not show this environment.", ours=True,
     ),
     ConfigKey(
+        "execution.trigger.guarded", Kind.BOOL, "false",
+        "Whether an admission policy is known to let only the accounts of EventListeners write what a run's "
+        "labels and annotations say about its trigger. Only if true, the execution report does not call this "
+        "`claimed`.", ours=True,
+    ),
+    ConfigKey(
         "execution.redaction.key-file", Kind.PATH, "",
         "File with a key of at least 16 bytes. Redacted values are replaced by their HMAC-SHA-256, not "
         "removed.",

@@ -164,6 +164,7 @@ class Config:
     execution_report: bool
     policies_vouched: bool
     image_environments: bool
+    trigger_guarded: bool
     redaction: RedactionSettings
     native_artifacts: bool
     selection: Selection
@@ -229,6 +230,7 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
         execution_report=_flag(values, "execution.report"),
         policies_vouched=_flag(values, "execution.network-policies.enforced"),
         image_environments=_flag(values, "execution.image-environments"),
+        trigger_guarded=_flag(values, "execution.trigger.guarded"),
         redaction=_redaction(values),
         native_artifacts=_flag(values, "artifacts.native.enabled"),
         selection=Selection(

@@ -29,7 +29,7 @@ _OF_SETTINGS = (
     "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priorityClassName",
     "resources", "containerResources", "resourceClaims", "devices",
 )  # fmt: skip
-_OF_RUN = ("trigger", "createdBy", "workspaces", "owners", "earlierAttempts", "tektonRelease")
+_OF_RUN = ("createdBy", "workspaces", "owners", "earlierAttempts", "tektonRelease")
 
 
 def is_report(statement: Statement) -> bool:
@@ -174,7 +174,12 @@ def _circumstances(
     if text_at(outcome, "podName"):
         yield Named("pod", text_at(outcome, "podName"))
     yield from (Named(name, text_of(pod[name])) for name in _OF_POD if name in pod)
+    started_by = next(_conditions(attributes, Attribute.RUN_TRIGGER), {})
+    if started_by:
+        yield Named("trigger", _trigger(started_by))
     for facts in _conditions(attributes, Attribute.RUN_FACTS):
+        if "trigger" in facts and not started_by:  # a report of before RUN_TRIGGER
+            yield Named("trigger", text_of(facts["trigger"]))
         yield from (Named(name, text_of(facts[name])) for name in _OF_RUN if name in facts)
     yield from _settings(attributes)
 
@@ -187,3 +192,16 @@ def _settings(attributes: list[Mapping[str, Json]]) -> Iterator[Named]:
         for name in _OF_SETTINGS:
             if name in settings:
                 yield Named(f"{task}: {name}" if task else name, f"{text_of(settings[name])}{asked}")
+=======
+
+
+def _trigger(facts: Mapping[str, Json]) -> str:
+    """Return what started a run as one text, which begins with whose word it is."""
+    found = []
+    for name, fact in facts.items():
+        value, digest = text_at(fact, "value"), text_at(fact, "sha256")
+        if value or digest:
+            found.append(f"{name} {value or f'sha256:{digest}'}")
+    trust, reason = text_at(facts, "trust"), text_at(facts, "reason")
+    return f"{trust or 'of unknown trust'}: {', '.join(found)}{f' ({reason})' if reason else ''}"
+>>>>>>> 8c96b05c (Say in the execution report what started a run, and whose word it is)

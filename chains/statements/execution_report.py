@@ -23,6 +23,7 @@ from chains.statements.pod_settings import pod_settings
 from chains.statements.redaction import Redaction
 from chains.statements.slsa_v02 import matched_steps
 from chains.statements.statement import SCAI, STATEMENT_V1, ResourceDescriptor, Statement
+from chains.statements.trigger_facts import trigger_facts
 from chains.statements.type_hints import Rejection, image_dependency, rejections
 from chains.tekton.image_name import parse_image_digest
 from chains.tekton.late_changes import is_replaced, sidecars_of
@@ -40,11 +41,14 @@ def build_execution_report(
     subjects: Sequence[ResourceDescriptor],
     isolation: Isolation,
     redaction: Redaction = Redaction(),  # noqa: B008 - frozen
+    *,
+    trigger_guarded: bool = False,
 ) -> Statement:
     """Return the report about ``subjects``, or about the run itself if it built nothing.
 
     The run as a subject has the name ``kind/namespace/name`` and the SHA-256 of its snapshot. The bytes
-    depend only on the arguments. ``redaction`` decides what is hidden.
+    depend only on the arguments. ``redaction`` decides what is hidden. ``trigger_guarded`` says that the
+    operator vouches for what labels and annotations say about the run's trigger.
     """
     about = tuple(subjects) or (own_subject(run),)
     attributes = [
@@ -54,6 +58,7 @@ def build_execution_report(
         *_gaps(run),
         *_sidecars(run),
         *_warnings(run),
+        *_trigger(run, redaction, guarded=trigger_guarded),
         *_facts(run, isolation, redaction),
         *_settings(run, isolation),
     ]
@@ -150,6 +155,12 @@ def _hermetic(run: RunSnapshot, found: ContainerIsolation, pod: Pod | None) -> d
     if not found.is_counted:
         conditions["ofTekton"] = True
     return _attribute(Attribute.HERMETIC_EXECUTION, _container_descriptor(run, found), conditions, pod)
+
+
+def _trigger(run: RunSnapshot, redaction: Redaction, *, guarded: bool) -> Iterator[dict[str, Any]]:
+    facts = trigger_facts(run, redaction, guarded=guarded)
+    if facts:
+        yield _attribute(Attribute.RUN_TRIGGER, own_subject(run), facts)
 
 
 def _facts(run: RunSnapshot, isolation: Isolation, redaction: Redaction) -> Iterator[dict[str, Any]]:
