@@ -39,6 +39,7 @@ BUILT_FOR = {
     "token_registry": "distribution",
     "s3_server": "versitygw",
     "kafka_program": "kafka",
+    "tekton_triggers": "etcd kube-apiserver kubectl triggers-sink triggers-interceptors",
     "cosign": "cosign",
     "policy_tester": "policy-tester",
     "slsa_verifier": "slsa-verifier",

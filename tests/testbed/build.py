@@ -82,6 +82,8 @@ PROGRAMS = {
             "resolvers",
         )
     },
+    "triggers-sink": Program("triggers", "github.com/tektoncd/triggers/cmd/eventlistenersink", static=True),
+    "triggers-interceptors": Program("triggers", static=True),
     "kafka": Program("kafka"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "litewitness": Program("litewitness", "filippo.io/torchwood/cmd/litewitness", static=True),
