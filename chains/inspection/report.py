@@ -192,7 +192,6 @@ def _settings(attributes: list[Mapping[str, Json]]) -> Iterator[Named]:
         for name in _OF_SETTINGS:
             if name in settings:
                 yield Named(f"{task}: {name}" if task else name, f"{text_of(settings[name])}{asked}")
-=======
 
 
 def _trigger(facts: Mapping[str, Json]) -> str:
@@ -204,4 +203,3 @@ def _trigger(facts: Mapping[str, Json]) -> str:
             found.append(f"{name} {value or f'sha256:{digest}'}")
     trust, reason = text_at(facts, "trust"), text_at(facts, "reason")
     return f"{trust or 'of unknown trust'}: {', '.join(found)}{f' ({reason})' if reason else ''}"
->>>>>>> 8c96b05c (Say in the execution report what started a run, and whose word it is)
