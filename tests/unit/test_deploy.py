@@ -38,6 +38,7 @@ from chains.policy.verdict import Decision
 from chains.recheck.metrics import RecheckMetrics
 from chains.recheck.rounds import LEASE
 from chains.tekton.snapshot import DONE_LABEL
+from chains.web.access.metrics import AccessMetrics
 from signers.open import KEY_SERVICES, scheme_of
 from storage.s3.settings import Lock, parse_s3_url
 from tests.testbed.kustomize import FILE, build, identity
@@ -49,7 +50,7 @@ KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob(FILE))
 PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "min_over_time", "offset",
           "or", "rate", "sum", "time", "unless"}  # fmt: skip
 SECTIONS = ("## What it means", "## Symptoms", "## How to look", "## What to do", "## When it is over")
-MONITORING = ("monitoring", "admission-monitoring")
+MONITORING = ("monitoring", "admission-monitoring", "web-monitoring")
 RULES = [DEPLOY / "overlays" / folder / "alerts.yaml" for folder in MONITORING]
 API_SERVER = {
     "apiserver_admission_webhook_rejection_count": {
@@ -74,7 +75,7 @@ def manifest(kind: str, name: str = "", folder: str = "base") -> Json:
 
 
 def alerts(files: Sequence[Path] = RULES) -> list[Json]:
-    """Return the alerts of the controller and of admission."""
+    """Return the alerts of the controller, of admission and of the evidence browser."""
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["spec"]["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
@@ -85,7 +86,7 @@ def dashboard(overlay: str) -> Json:
 
 
 def exposed() -> dict[str, set[str]]:
-    """Return every sample that the metrics of controller, admission, re-check and audit can have, with labels."""
+    """Return every sample that our metrics can have, with labels."""
     metrics, admission = Metrics(), AdmissionMetrics()
     judged = Judged("image", "container a", Ruling(Decision.DENY))
     admission.count(
@@ -93,6 +94,8 @@ def exposed() -> dict[str, set[str]]:
     )
     admission.policies.labels("sha256:0").set(1)
     RecheckMetrics(metrics.registry, 3600.0)
+    access = AccessMetrics()
+    access.count(500, 0.1, "")
     failed = Outcome("r", "u", FAILED, "", (Entry("p", "oci", "", "", FAILED, ""),))
     metrics.count_errors("ci", failed)
     for kind in ("TaskRun", "PipelineRun"):
@@ -102,6 +105,7 @@ def exposed() -> dict[str, set[str]]:
     families = [
         *metrics.registry.collect(),
         *admission.registry.collect(),
+        *access.registry.collect(),
         *text_string_to_metric_families(audit),
     ]
     samples = [sample for family in families for sample in family.samples]
@@ -570,7 +574,10 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
 
 
 def test_a_runbook_that_tells_symptoms_is_tried() -> None:
-    files = ("test_runbooks.py", "test_runbooks_admission.py", "test_recheck.py", "test_audit.py")
+    files = (
+        "test_runbooks.py", "test_runbooks_admission.py", "test_runbooks_index.py", "test_runbooks_web.py",
+        "test_recheck.py", "test_audit.py",
+    )  # fmt: skip
     tried = "".join((ROOT / "tests" / "integration" / name).read_text() for name in files)
     for path in RUNBOOKS.glob("*.md"):
         if "## Symptoms" in path.read_text():

@@ -20,7 +20,7 @@ from drill.scenarios.base import Scenario
 from drill.undo import run_hook, without_identity
 
 PROBE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
-PROBE_SECONDS = 20
+PROBE_SECONDS = 15
 PAUSE = 1.0
 HTTPS = 443
 
