@@ -75,7 +75,7 @@ class Browser:
         except (URLError, OSError):
             return ""
 
-    def wait(self, condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+    def wait(self, condition, seconds: float = 200) -> None:  # type: ignore[no-untyped-def]
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.log.read_text()[-3000:]

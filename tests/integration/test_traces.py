@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +18,6 @@ from tests.integration import test_controller
 from tests.interop.attested import slug
 from tests.testbed.cluster import free_ports
 from tests.testbed.collector import Collector, attributes, collector
-from tests.testbed.draw_trace import draw
 from tests.testbed.images import Registry
 
 pytestmark = pytest.mark.server
@@ -28,8 +25,6 @@ Json = Any
 Running = test_controller.Running
 controller = test_controller.controller
 finished = test_controller.finished
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "trace.svg"
-"""Drawn again from a real run with ``CHAINS_DRAW_TRACE=1``."""
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
 REGISTRY_PASSWORD, KEY_PASSWORD, TOKEN = "registry-pa55word", "key-pa55word", "vault-t0ken"
 
@@ -84,36 +79,6 @@ def test_a_run_is_one_trace_from_read_to_mark_linked_to_tekton_s(
     assert {each.trace_id for each in steps} == {found.trace_id}
     assert all(each.end_time_unix_nano <= found.end_time_unix_nano for each in steps)
     assert endpoint.resources[0]["service.name"] == "tekton-chains-controller"
-
-
-def test_the_trace_on_the_page_is_one_of_a_run_with_the_steps_of_today(
-    controller: Callable[..., Any],
-    endpoint: Collector,
-    referrers_registry: Registry,
-    request: pytest.FixtureRequest,
-) -> None:
-    running = controller(
-        artifacts_taskrun_storage="oci,tekton",
-        artifacts_oci_storage="oci",
-        storage_oci_encoding__format="sigstore-bundle",
-    )
-    digest = referrers_registry.push_image(slug(request))
-    image = f"{referrers_registry.host}/{slug(request)}"
-    running.start()
-    running.server.create_run(finished(running.namespace, "drawn", image, digest))
-    running.attested("drawn")
-    assert running.stop() == 0
-    found = run_span(endpoint, "drawn")
-    steps = below(endpoint, found)
-    drawing = draw([found, *steps])
-    names = {each.name for each in [found, *steps]}
-    if os.environ.get("CHAINS_DRAW_TRACE"):
-        PICTURE.write_text(drawing)
-    assert set(re.findall(r"one run: ([^<]+)<", PICTURE.read_text())[0].split(", ")) == names
-    assert (
-        f"]({PICTURE.relative_to(PICTURE.parents[1])})" in (PICTURE.parents[1] / "traces.md").read_text()
-    )
-    assert "http" not in drawing.replace("http://www.w3.org/2000/svg", ""), "it loads nothing"
 
 
 def test_a_failure_is_an_error_of_the_store_and_of_the_run(
