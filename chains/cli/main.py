@@ -111,6 +111,8 @@ _SECTIONS = {
         "keys": ("keys:keys", "make keys and print public keys"),
         "config": ("config:config", "work with configurations"),
         "completion": ("completion:completion", "print the script that completes commands in a shell"),
+        "help": ("manual.help:help_", "show the help of a command, or of a topic such as stores"),
+        "man": ("manual.man:man", "write man pages of every command to a folder"),
     },
 }
 """Every command by its section of the help: its module in this folder, its name there, and its line."""

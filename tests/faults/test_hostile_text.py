@@ -234,6 +234,8 @@ CASES = {
     "admission: a workload": Case(["admission", "p.yaml", "--certificates", "tls", "--workload", HOSTILE, "--no-cluster"], 2),
     "admission-certificates: a kubeconfig": Case(["admission-certificates", "--kubeconfig", HOSTILE], 2),
     "completion: a shell": Case(["completion", HOSTILE], 2),
+    "help: a word": Case(["help", HOSTILE], 2),
+    "man: a folder": Case(["man", NAME + "-pages"], 0),
     "doctor: a configuration": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME], 1),
     "doctor: a configuration, as JSON": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME, "--output", "json"], 1, SHOWN_IN_JSON),
     "doctor: a store's URL": Case(["doctor", "--config", "config-url.json", "--signing-secrets", NAME], 1),
