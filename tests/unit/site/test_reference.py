@@ -39,6 +39,7 @@ NOT_PRINTED = {
     "Requirement": "input: policies, docs/policy.md",
     "Role": "docs/evidence-index.md",
     "Severity": "error or warning",
+    "Source": "parts of an attribute, docs/execution-report.md",
     "Span": "input: queries",
     "Start": "input: retention rules",
     "Time": "inner",
