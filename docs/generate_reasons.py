@@ -396,6 +396,7 @@ def sections() -> list[Section]:
                 "HERMETIC_EXECUTION": "isolation of one container, with the reason",
                 "POD_NETWORK": "what the pod's network was, as far as it is known",
                 "POD_FACTS": "the pod: node, addresses, service account",
+                "RUN_TRIGGER": "the EventListener, the trigger and the event that started the run, as far as it is recorded",
                 "POD_SETTINGS": "where the pod of a TaskRun was placed and what it was given",
                 "CONTAINER_FACTS": "one container: image, times, how it ended",
                 "CHILD_IN_DOUBT": "a child that may not belong to the PipelineRun",
