@@ -43,6 +43,7 @@ NOT_PRINTED = {
     "Span": "input: queries",
     "Start": "input: retention rules",
     "Time": "inner",
+    "Trust": "parts of an attribute, docs/triggers.md",
     "Unit": "input: queries",
     "UseKind": "desired or running, docs/policy.md",
     "_Form": "inner",
