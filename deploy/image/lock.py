@@ -15,10 +15,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from errors import ImageError, NotFetchedError
 
@@ -151,9 +153,10 @@ def _told(package: Package) -> str:
 
 def download(url: str, limit: int) -> bytes:
     """Return what a URL has, at most ``limit`` bytes and one more. Raises :class:`OSError`."""
+    request = _request(url)
     for attempt in range(TRIES):
         try:
-            with urllib.request.urlopen(url, timeout=SECONDS) as response:  # noqa: S310 - a mirror of the user
+            with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310 - a mirror of the user
                 data: bytes = response.read(limit + 1)
                 return data
         except urllib.error.HTTPError as error:
@@ -164,6 +167,16 @@ def download(url: str, limit: int) -> bytes:
                 raise
         time.sleep(2**attempt)
     raise AssertionError
+
+
+def _request(url: str) -> urllib.request.Request:
+    """Return a request for a URL, which may have a user and a password; these are for its host only."""
+    parts = urlsplit(url)
+    request = urllib.request.Request(shown(url))  # noqa: S310 - a mirror of the user
+    if parts.username is not None:
+        named = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(named.encode()).decode()}")
+    return request
 
 
 def place(mirror: str, archive: str, at: str) -> str:

@@ -25,7 +25,7 @@ SOURCE = ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "chains", "signer
 """All that the image depends on, apart from what the locks name."""
 TIME = "1700000000"
 """``SOURCE_DATE_EPOCH``, so that the image of the same files is the same after every commit."""
-KEPT = 4
+KEPT = 12
 """The number of built images in the cache."""
 SECONDS = 1800
 NOT_FETCHED = 3
