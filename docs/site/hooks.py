@@ -133,7 +133,26 @@ def linked_files(pages: Iterable[str]) -> set[str]:
             path = target_of(page, link[2].partition("#")[0])
             if not path.endswith(".md") and (ROOT / path).is_file():
                 found.add(path)
+            elif path.endswith("/README.md") and path != DECISIONS and not (ROOT / path).exists():
+                folder = (ROOT / path).parent
+                found |= {one.relative_to(ROOT).as_posix() for one in folder.rglob("*") if one.is_file()}
     return found
+
+
+def listings(pages: Iterable[str]) -> dict[str, str]:
+    """Return a page for each folder that pages link to and that has no README: the list of its files."""
+    made = {}
+    for page in pages:
+        for link in links((ROOT / page).read_text(encoding="utf-8")):
+            path = target_of(page, link[2].partition("#")[0])
+            if path.endswith("/README.md") and path != DECISIONS and not (ROOT / path).exists():
+                folder = (ROOT / path).parent
+                names = sorted(
+                    one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()
+                )
+                rows = [f"- [{name}]({name})" for name in names]
+                made[path] = "\n".join([f"# {folder.relative_to(ROOT)}", "", *rows, ""])
+    return made
 
 
 # what mkdocs calls
@@ -164,10 +183,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in [*pages, *sorted(linked_files([*pages, *inner]))]:
         if files.get_file_from_path(site_path(path)) is None:
             files.append(File.generated(config, site_path(path), abs_src_path=str(ROOT / path)))
+    for path, text in listings([*pages, *inner]).items():
+        files.append(File.generated(config, site_path(path), content=text))
     files.append(File.generated(config, site_path(DECISIONS), content=decisions_page()))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Rewrite the page's links."""
+    """Rewrite the page's links. A page that was made has links of the site."""
+    if not (ROOT / repository_path(page.file.src_uri)).is_file():
+        return with_lists(markdown)
     return with_lists(rewritten(repository_path(page.file.src_uri), markdown))
