@@ -124,10 +124,17 @@ TEMPLATES = (
         namespace=PLACE,
     ),
     Template("disruption-budget.yaml", "web/disruption-budget.yaml", namespace=PLACE),
-    Template(
-        "service-monitor.yaml",
-        "overlays/web-monitoring/service-monitor.yaml",
-        conditions={"*": ".Values.monitoring.serviceMonitor"},
-        namespace=PLACE,
+    *(
+        Template(
+            f"{name}.yaml",
+            f"overlays/web-monitoring/{name}.yaml",
+            conditions={"*": f".Values.monitoring.{value}"},
+            namespace=PLACE,
+        )
+        for name, value in (
+            ("service-monitor", "serviceMonitor"),
+            ("alerts", "alerts"),
+            ("dashboard", "dashboard"),
+        )
     ),
 )

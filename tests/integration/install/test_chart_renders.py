@@ -70,7 +70,7 @@ OVERLAYS = {
     "web-monitoring": (
         WEB,
         ["web", "overlays/web-monitoring"],
-        ["--set", "monitoring.serviceMonitor=true"],
+        ["--set", "monitoring.serviceMonitor=true,monitoring.alerts=true,monitoring.dashboard=true"],
     ),
 }
 """Each overlay: the folders of kustomize and the values of a chart that mean the same."""
