@@ -51,6 +51,7 @@ BUILT_FOR = {
     "api_server": "etcd kube-apiserver",
     "kubectl": "kubectl",
     "helm": "helm",
+    "oras": "oras",
     "kustomize": "kubectl",
     "install_cluster": "etcd kube-apiserver kubectl helm",
     "kube_controller_manager": "kube-controller-manager",
@@ -172,6 +173,12 @@ def kubectl(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
 def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """kubectl without a cluster, for ``kubectl kustomize``."""
     return Command("kubectl", binary("kubectl"), tmp_path_factory.mktemp("kustomize-home"))
+
+
+@pytest.fixture(scope="session")
+def oras(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """ORAS, a client of registries for any artifact: call it with its arguments."""
+    return Command("oras", binary("oras"), tmp_path_factory.mktemp("oras-home"))
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ PROGRAMS = {
     "kafka": Program("kafka"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "litewitness": Program("litewitness", "filippo.io/torchwood/cmd/litewitness", static=True),
+    "oras": Program("oras", "oras.land/oras/cmd/oras"),
     "helm": Program("helm", "helm.sh/helm/v4/cmd/helm"),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
     **{
@@ -218,10 +219,10 @@ def _install_go(needed: tuple[int, ...]) -> Path:
         ) from exc
 
 
-def installed(name: str, requirements: Path) -> Path:
+def installed(name: str, requirements: Path, build: Path | None = None) -> Path:
     """Return a folder with the packages of a requirements file, each with its hash, and no others.
 
-    The caller holds the lock of that name. Raises :class:`BuildError`.
+    ``build`` names the packages, with hashes, that packages without a wheel are built with. The caller holds the lock of that name. Raises :class:`BuildError`.
     """
     requirement = requirements.read_text()
     folder = cache() / f"{name}-{hashlib.sha256(requirement.encode()).hexdigest()[:16]}"
@@ -232,8 +233,7 @@ def installed(name: str, requirements: Path) -> Path:
         "--target",
         "{}",
         "--no-deps",
-        "--only-binary",
-        ":all:",
+        *(["--only-binary", ":all:"] if build is None else ["--build-constraint", str(build)]),
         "--require-hashes",
         "-r",
         str(requirements),
