@@ -22,6 +22,9 @@ TOGETHER = ("tests/e2e",)
 LONGEST_FIRST = (
     "tests/faults/test_controller_faults.py",
     "tests/e2e",
+    "tests/integration/test_gamedays.py",
+    "tests/integration/test_image.py",
+    "tests/integration/test_dockerfile.py",
     "tests/integration/test_runbooks.py",
     "tests/contract/test_stores.py",
     "tests/integration/test_controller_starved.py",
@@ -43,6 +46,8 @@ LONGEST_FIRST = (
     "tests/integration/test_controller_ledger.py",
     "tests/integration/test_controller_index.py",
     "tests/integration/test_web_browser.py",
+    "tests/integration/test_triggers.py",
+    "tests/integration/install/test_chart_renders.py",
     "tests/integration/test_upgrade.py",
     "tests/integration/test_traces.py",
     "tests/contract/test_index.py",
