@@ -16,11 +16,9 @@ Json = Any
 Key = tuple[str, str, str]
 NAMESPACE = "tekton-chains"
 CONFIGURATION = "chains-config"
-LABELS = (
-    "app in (tekton-chains-controller,tekton-chains-uninstall,tekton-chains-doctor)",
-    "app.kubernetes.io/part-of=tekton-chains",
-)
-"""What finds every object of ours, whoever made it."""
+APPS = {"tekton-chains-controller", "tekton-chains-uninstall", "tekton-chains-doctor"}
+PART_OF = ("app.kubernetes.io/part-of", "tekton-chains")
+"""Labels that find every object of ours, whoever made it."""
 ROOT = Path(__file__).parents[3]
 
 
@@ -52,15 +50,25 @@ class Cluster:
         """Return every object of the cluster with one of our labels."""
         found = {}
         for path in self._collections():
-            for label in LABELS:
-                items = self.server.request(
-                    "GET", f"{path}?labelSelector={label.replace(' ', '%20').replace(',', '%2C')}"
-                )
-                for item in items["items"]:
-                    kind, metadata = items["kind"].removesuffix("List"), item["metadata"]
+            items = self._list(path)
+            for item in items["items"]:
+                kind, metadata = items["kind"].removesuffix("List"), item["metadata"]
+                labels = metadata.get("labels", {})
+                if labels.get("app") in APPS or labels.get(PART_OF[0]) == PART_OF[1]:
                     whole = {**item, "kind": kind, "apiVersion": items["apiVersion"]}
                     found[kind, metadata.get("namespace", ""), metadata["name"]] = whole
         return found
+
+    def _list(self, path: str) -> Json:
+        """Return a list. The storage of a definition that was just made is set up for a while."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.server.request("GET", path)
+            except ApiError as error:
+                if error.status != 429 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def _collections(self) -> Iterator[str]:
         """Yield the path of every collection that can be listed."""

@@ -31,7 +31,7 @@ def install_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
 def cluster(install_cluster: Cluster) -> Iterator[Cluster]:
     """A cluster with the Namespace and the Secrets that the user makes, and nothing else of ours."""
     install_cluster.prepare()
-    assert {key[0] for key in install_cluster.ours()} <= {"Namespace"}
+    assert {key[0] for key in install_cluster.ours()} <= {"Namespace"}, "a test left something"
     yield install_cluster
     with suppress(CommandError):
         install_cluster.helm("uninstall", "chains", "--namespace", NAMESPACE, "--no-hooks")
