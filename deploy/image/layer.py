@@ -73,6 +73,7 @@ def compile_modules(root: Path, folder: Path) -> None:
         try:
             py_compile.compile(
                 str(path),
+                cfile=str(path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"),
                 dfile=str(inside),
                 doraise=True,
                 invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,

@@ -99,7 +99,7 @@ every_file = pytest.mark.parametrize("name", COUNTS)
 def test_every_file_is_known_and_described() -> None:
     readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir()} - {"README.md"}
-    assert files == {*COUNTS, "chains-config.yaml", "gitops", "ledger", "recount.py", "triggers"}
+    assert files == {*COUNTS, "chains-config.yaml", "gitops", "ledger", "mlops", "recount.py", "triggers"}
     assert {name for name in files if f"**{name}**" in readme} == files
 
 
