@@ -146,7 +146,7 @@ class Gate:
     ) -> None:
         """Write the entry of a request. Without it there is no answer: what is looked at is known."""
         seconds = time.perf_counter() - began
-        self.metrics.count(status, seconds, note.refused)
+        answered = status
         try:
             self._log.write(
                 viewer=note.viewer,
@@ -162,7 +162,10 @@ class Gate:
             )
         except OSError:
             self.metrics.lost.inc()
+            answered = web.HTTPServiceUnavailable.status_code
             raise web.HTTPServiceUnavailable(text="the access log cannot be written\n") from None
+        finally:
+            self.metrics.count(answered, seconds, note.refused)
 
     def _identify(self) -> Middleware:
         @web.middleware
