@@ -12,10 +12,10 @@ from uuid import uuid4
 
 from chains import ChainsError
 from chains.terminal import say, take_over, write_line
-from deploy.release.artifacts import Artifact, build_package, sha256_of
+from deploy.release.artifacts import Artifact, build_artifacts, sha256_of
 from deploy.release.attest import Attestor, store
 from deploy.release.bill import Bill
-from deploy.release.bills import bill_of_package
+from deploy.release.bills import bill_of
 from deploy.release.cyclonedx_bill import to_cyclonedx
 from deploy.release.errors import ReleaseError
 from deploy.release.folder import (
@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--password-file", default="", metavar="FILE")
     one.add_argument("--config", default="", metavar="FILE", help="a chains-config, for logs and timestamps")
+    one.add_argument(
+        "--image", default="", metavar="NAME@sha256:HEX", help="the pushed image, for release.yaml"
+    )
     one.add_argument("--source", default="", metavar="URL", help="the repository, in place of [project.urls]")
     one.add_argument(
         "--policy", type=Path, default=TEMPLATE, metavar="FILE", help="default: deploy/release/policy.yaml"
@@ -109,7 +112,7 @@ def _build(options: argparse.Namespace) -> int:
     except FileExistsError as error:
         raise ReleaseError(f"{options.out} is there already: name a new folder") from error
     try:
-        build_release(source, options.out, attestor, options.policy)
+        build_release(ROOT, source, options.out, attestor, options.policy, options.image)
     except BaseException:
         # a part of a release must not be taken for one
         shutil.rmtree(options.out)
@@ -128,22 +131,24 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def build_release(source: Source, out: Path, attestor: Attestor, policy: Path) -> None:
+def build_release(
+    root: Path, source: Source, out: Path, attestor: Attestor, policy: Path, image: str = ""
+) -> None:
     """Build everything into ``out``, and verify it as a user would."""
     started = datetime.now(UTC)
-    lock = Lock(ROOT / "uv.lock")
-    artifacts = [build_package("wheel", ROOT, source, out), build_package("sdist", ROOT, source, out)]
-    bills = [bill_of_package(one, source, lock) for one in artifacts]
+    lock = Lock(root / "uv.lock")
+    artifacts = build_artifacts(root, source, out, image)
+    bills = [bill_of(one, source, lock, image) for one in artifacts]
     for one in artifacts:
         say(f"built {one.name} twice, equal: {one.digest}")
     for folder in (BILLS, ATTESTATIONS):
         (out / folder).mkdir()
     build = Build(
-        source, str(uuid4()), started, datetime.now(UTC), lock.named("hatchling"), sha256_of(ROOT / "uv.lock")
+        source, str(uuid4()), started, datetime.now(UTC), lock.named("hatchling"), sha256_of(root / "uv.lock")
     )
     _attest(artifacts, bills, build, out, attestor)
     (out / KEY).write_bytes(attestor.public_pem())
-    (out / CHANGES).write_text(section(ROOT / "CHANGELOG.md", source.version) + "\n", encoding="utf-8")
+    (out / CHANGES).write_text(section(root / "CHANGELOG.md", source.version) + "\n", encoding="utf-8")
     write_list(out, source, artifacts)
     write_policy(out, source, policy)
     write_sums(out)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
-from deploy.release.artifacts import NAME, Artifact
+from deploy.release.artifacts import NAME, PACKAGES, Artifact
 from deploy.release.bill import Bill
 from deploy.release.inventory import Component, Lock
 from deploy.release.source import Source
@@ -15,6 +15,9 @@ LICENCE = "Apache-2.0"
 _OF_LOCK = (
     "Versions and hashes are those of uv.lock, with which this release was tested; an installation may "
     "choose newer ones. Licences are those that the packages state about themselves."
+)
+_OF_FILES = (
+    "This artifact has no packages of its own. The image that it names, if any, is listed with its digest."
 )
 _BUILD = ("hatchling",)
 
@@ -25,10 +28,24 @@ def purl_of(artifact: Artifact, source: Source) -> str:
     It is generic, because the project is on no package index: ``pkg:pypi/provenance-chains`` could be
     somebody else's.
     """
-    if artifact.kind == "image":
-        return PackageURL("oci", None, NAME, artifact.digest, {"tag": source.version}).to_string()
     qualifiers = {"file_name": Path(artifact.path).name, "checksum": artifact.digest, "vcs_url": source.uri}
-    return PackageURL("generic", None, NAME, source.version, qualifiers).to_string()
+    return PackageURL("generic", None, artifact.part or NAME, source.version, qualifiers).to_string()
+
+
+def bill_of(artifact: Artifact, source: Source, lock: Lock, image: str) -> Bill:
+    """Return the bill of any artifact. ``image`` is what the manifests name: ``NAME@sha256:HEX``."""
+    if artifact.kind in PACKAGES:
+        return bill_of_package(artifact, source, lock)
+    components = []
+    if artifact.part == "release":
+        name, _, digest = image.partition("@")
+        purl = PackageURL("oci", None, name.rpartition("/")[2], digest, {"repository_url": name})
+        components = [Component(name, digest, purl.to_string(), kind="container", sha256=digest[7:])]
+    root = Component(
+        artifact.part, source.version, purl_of(artifact, source), LICENCE,
+        depends=tuple(one.purl for one in components), kind="application", sha256=artifact.hex,
+    )  # fmt: skip
+    return Bill(artifact, root, components, source.moment, _OF_FILES)
 
 
 def bill_of_package(artifact: Artifact, source: Source, lock: Lock) -> Bill:

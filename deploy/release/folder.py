@@ -17,9 +17,7 @@ from deploy.release.source import Source
 
 SCHEMA = "https://provenance.chains/release-list/v1"
 LIST, SUMS, POLICY, KEY, CHANGES = "release.json", "SHA256SUMS", "policy.yaml", "release.pub", "CHANGES.md"
-BILLS, ATTESTATIONS, IMAGE = "sbom", "attestations", "image"
-_OWN_DIGESTS = (EVIDENCE, IMAGE)
-"""Image layouts: every file in them is named by its digest, or leads to such a file."""
+BILLS, ATTESTATIONS = "sbom", "attestations"
 TEMPLATE = Path(__file__).with_name("policy.yaml")
 
 
@@ -39,8 +37,6 @@ def write_list(folder: Path, source: Source, artifacts: Sequence[Artifact]) -> N
     Nobody signs it: whoever reads it computes their digests again.
     """
     listed = [{name: value for name, value in asdict(one).items() if value} for one in artifacts]
-    for one in listed:
-        one.pop("inputs", None)
     found = {
         "schema": SCHEMA,
         "version": source.version,
@@ -83,7 +79,7 @@ def policy_of(source: Source, template: Path) -> str:
 
 
 def write_sums(folder: Path) -> None:
-    """Write ``SHA256SUMS`` over every file outside the image layouts."""
+    """Write ``SHA256SUMS`` over every file outside ``evidence/``, whose files are named by their digests."""
     lines = [f"{sha256_of(path).removeprefix('sha256:')}  {name}\n" for name, path in _summed(folder)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
@@ -105,7 +101,5 @@ def check_sums(folder: Path) -> None:
 def _summed(folder: Path) -> list[tuple[str, Path]]:
     found = [(path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file()]
     return sorted(
-        (name.as_posix(), path)
-        for name, path in found
-        if name.parts[0] not in _OWN_DIGESTS and str(name) != SUMS
+        (name.as_posix(), path) for name, path in found if name.parts[0] != EVIDENCE and str(name) != SUMS
     )

@@ -53,7 +53,6 @@ def provenance(artifact: Artifact, build: Build, bills: Sequence[tuple[str, str]
         _input(f"{source.uri}@{source.ref}", {"gitCommit": source.commit, "sha1": source.commit}),
         # no git URI of its own: a policy compares every git source with those that it allows
         {"name": "uv.lock", "digest": _set(build.lock)},
-        *(_input(purl, _set(digest)) for purl, digest in artifact.inputs),
         *(_input(tool.purl, {"sha256": tool.files[-1].sha256}) for tool in build.tools if tool.files),
     ]
     predicate: dict[str, Any] = {

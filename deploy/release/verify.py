@@ -18,7 +18,7 @@ from deploy.release.folder import KEY, POLICY, bill_path, bundle_path, check_sum
 from deploy.release.statements import PREDICATES
 from signers import load_public_keys
 
-KINDS = frozenset({"wheel", "sdist"})
+KINDS = frozenset({"wheel", "sdist", "chart"})
 """Without one of these, it is no release."""
 
 
@@ -52,10 +52,8 @@ def verify(folder: Path, key: Path, template: Path, *, version: str = "", commit
 
 
 def _check_bytes(folder: Path, artifact: Artifact) -> None:
-    """Compute the digest of an artifact again. An image is the file that its digest names in the layout."""
+    """Compute the digest of an artifact again."""
     path = folder / artifact.path
-    if artifact.kind == "image":
-        path = path / "blobs" / "sha256" / artifact.hex
     if folder.resolve() not in path.resolve().parents:
         raise ReleaseError(f"release.json: {excerpt(artifact.path)} is outside the folder")
     try:

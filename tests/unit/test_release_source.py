@@ -151,10 +151,10 @@ def test_a_build_that_differs_the_second_time_is_refused(tree: Path, tmp_path: P
     commit(tree, "release", "v0.2.0")
     source = read_source(tree, "0.2.0")
 
-    def with_its_path(folder: Path, into: Path) -> Path:
+    def with_its_path(folder: Path, into: Path) -> list[Path]:
         made = into / "made.txt"
         made.write_text(str(folder))
-        return made
+        return [made]
 
     with pytest.raises(ReleaseError, match=r"made\.txt: built twice, .* not reproducible"):
         build_twice(with_its_path, tree, source, tmp_path)
