@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chains import Statement
 from chains.assembly.workspace import load_settings, open_sealers_for
+from chains.config.parse import is_keyless
 from chains.terminal import say
 from deploy.release.artifacts import Artifact
 from deploy.release.errors import ReleaseError
@@ -26,12 +27,14 @@ KIND = "release"
 
 
 class Attestor:
-    """The signer of a release: a key, or certificates and a log as a configuration of the controller says."""
+    """The signer of a release: one key. A configuration of the controller may add a log and timestamps."""
 
     def __init__(self, key: str, config: str = "", password_file: str = "") -> None:
         settings = load_settings(config)
         if not key and not settings.given:
-            raise ReleaseError("nobody signs: pass --key REF, or --config FILE for keyless signing")
+            raise ReleaseError("nobody signs: pass --key REF, or --config FILE of a set-up with a key")
+        if not key and is_keyless(settings.config):
+            raise ReleaseError("keyless signing has no public key to publish: pass --key REF")
         found = open_sealers_for(settings.config, key, password_file, tell=say)
         sealers: list[Sealer] = list({one.identity: one for one in found.values()}.values())
         if len(sealers) != 1:
@@ -42,7 +45,7 @@ class Attestor:
 
     @property
     def identity(self) -> str:
-        """The fingerprint of the key, or the identity of the certificate."""
+        """The fingerprint of the key."""
         return self._sealer.identity
 
     def sign(self, statement: Statement, artifact: Artifact, source: Source) -> Record:
@@ -69,11 +72,8 @@ class Attestor:
         )
 
     def public_pem(self) -> bytes:
-        """Return the public key. Raises :class:`ReleaseError` for keyless signing, which has none to keep."""
-        signer = getattr(self._sealer, "signer", None)
-        if signer is None:
-            raise ReleaseError("keyless signing has no public key")
-        return bytes(signer.public_pem)
+        """Return the public key."""
+        return self._sealer.signer.public_pem
 
     def close(self) -> None:
         """Release the signer."""
