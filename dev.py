@@ -9,6 +9,7 @@
                               "bench hostile" memory of verify and the controller under attack,
                               "bench policies" evaluations of policies a second,
                               "bench admission" reviews a second of the webhook
+    python3 dev.py release   make a release, or verify one: "release --help"
     python3 dev.py mutants   change the modules that decide what is true, and see if tests notice; takes hours
 
 Packages are installed into .venv/ and .uv/ in this folder. Servers for the tests are built once, into the
@@ -67,6 +68,15 @@ def set_up(*, dev: bool, mutants: bool = False) -> None:
     groups += ["--group", "mutants"] if mutants else []
     # "--inexact" keeps packages that another command of this file installed
     run(uv, "sync", "--frozen", "--inexact", "--quiet", "--python", sys.executable, *groups)
+
+
+def release(arguments: list[str]) -> None:
+    """Run the release script with the locked packages that it needs."""
+    set_up(dev=True)
+    code = subprocess.run(
+        [BIN / "python", "-m", "deploy.release", *arguments], cwd=ROOT, check=False
+    ).returncode
+    sys.exit(code)
 
 
 def demo() -> None:
@@ -135,6 +145,8 @@ def main(arguments: list[str]) -> None:
         sys.exit("dev.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
     if command == "demo":
         demo()
+    elif command == "release":
+        release(rest)
     elif command in {"test", "check", "unit", "bench", "mutants"}:
         # the tests run the command on one small module
         set_up(dev=True, mutants=command in {"test", "mutants"})

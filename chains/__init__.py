@@ -83,6 +83,9 @@ _HOMES = {
 """The module of each public name, which is imported when the name is used for the first time."""
 
 
+__version__ = "0.1.0"
+"""The version of all three packages. The build of the wheel reads it here, and it holds without metadata of
+an installation, too."""
 DISTRIBUTION = "provenance-chains"
 ROOMS = ("signers", "storage")
 

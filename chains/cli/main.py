@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from chains import __version__
 from chains.cli.arguments import FAILURE, asks_for_json
 from chains.cli.commands import COMPLETE, PROGRAM, Group, usage_error
 from chains.errors import ChainsError, UsageError
@@ -113,6 +114,7 @@ _SECTIONS = {
         "completion": ("completion:completion", "print the script that completes commands in a shell"),
         "help": ("manual.help:help_", "show the help of a command, or of a topic such as stores"),
         "man": ("manual.man:man", "write man pages of every command to a folder"),
+        "version": ("version:version", "print the version, the commit, and which extras are installed"),
     },
 }
 """Every command by its section of the help: its module in this folder, its name there, and its line."""
@@ -190,9 +192,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version  # noqa: PLC0415 - takes as long as the rest of the start
-
-        write_line(f"chains {version('provenance-chains')}")
+        write_line(f"chains {__version__}")
         ctx.exit()
 
 

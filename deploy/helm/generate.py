@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,9 +32,9 @@ CHARTS: Mapping[str, tuple[Template, ...]] = {
 
 
 def project_version() -> str:
-    """Return the version of the project."""
-    version: str = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["version"]
-    return version
+    """Return the version of the project, without an import of it."""
+    text = (DEPLOY.parent / "chains/__init__.py").read_text()
+    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
 
 
 def render(template: Template) -> str:

@@ -37,9 +37,9 @@ def extras() -> tuple[str, ...]:
 
 
 def version() -> str:
-    """Return the project's version."""
-    found: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return found
+    """Return the project's version, without an import of it."""
+    text = (ROOT / "chains/__init__.py").read_text()
+    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
 
 
 def requirements(wanted: Sequence[str]) -> str:

@@ -236,6 +236,7 @@ CASES = {
     "completion: a shell": Case(["completion", HOSTILE], 2),
     "help: a word": Case(["help", HOSTILE], 2),
     "man: a folder": Case(["man", NAME + "-pages"], 0),
+    "version: a form": Case(["version", "--output", HOSTILE], 2),
     "doctor: a configuration": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME], 1),
     "doctor: a configuration, as JSON": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME, "--output", "json"], 1, SHOWN_IN_JSON),
     "doctor: a store's URL": Case(["doctor", "--config", "config-url.json", "--signing-secrets", NAME], 1),

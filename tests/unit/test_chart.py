@@ -6,7 +6,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
+import chains
 from tests.testbed.kustomize import build, identity
 
 Json = Any
@@ -122,8 +122,7 @@ def test_every_value_has_a_sentence_in_the_table(chart: Path) -> None:
 @every_chart
 def test_a_chart_has_the_version_of_the_project(chart: Path) -> None:
     described = yaml.safe_load((chart / "Chart.yaml").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert described["version"] == described["appVersion"] == project
+    assert described["version"] == described["appVersion"] == chains.__version__
     assert described["name"] == chart.name
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from chains import __version__
 from chains.admission.judge import Judged
 from chains.admission.reporting.metrics import Metrics as AdmissionMetrics
 from chains.admission.review import Answer
@@ -621,10 +622,9 @@ def test_uv_is_the_same_everywhere_and_locked_with_hashes_for_the_image() -> Non
 
 def test_the_version_that_anybody_may_read_is_the_one_that_is_deployed() -> None:
     version = manifest("ConfigMap", "chains-info")["data"]["version"]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     image = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert version == f"v{project}"
-    assert image.endswith(f":{project}")
+    assert version == f"v{__version__}"
+    assert image.endswith(f":{__version__}")
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from chains import __version__
 from chains.cli.arguments import FOLDER, OK, Argument, Options
 from chains.cli.commands import Command
 from chains.terminal import say
@@ -13,12 +14,10 @@ from chains.terminal import say
 
 def _man(options: Options) -> int:
     """Write ``man1/`` and ``man7/`` below the folder."""
-    from importlib.metadata import version  # noqa: PLC0415 - takes as long as the rest of the start
-
     from chains.cli.manual.pages import man_pages  # noqa: PLC0415 - imports every command
 
     folder = Path(options.folder)
-    pages = man_pages(click.get_current_context().find_root().command, version("provenance-chains"))
+    pages = man_pages(click.get_current_context().find_root().command, __version__)
     for name, text in pages.items():
         path = folder / f"man{name[-1]}" / name
         path.parent.mkdir(parents=True, exist_ok=True)

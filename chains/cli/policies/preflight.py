@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from importlib.metadata import version
 
+from chains import __version__
 from chains.assembly.pull_secrets import PullSecrets
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
@@ -130,7 +130,7 @@ def _show(checks: list[ImageCheck], inventory: Inventory, options: Options, writ
         case "junit":
             write_text(to_junit(checks, inventory))
         case "sarif":
-            write_json(to_sarif(checks, inventory, version("provenance-chains")), indent=True)
+            write_json(to_sarif(checks, inventory, __version__), indent=True)
         case _:
             _show_table(checks, inventory, verbose=options.verbose)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from chains import __version__
 from chains.assembly.sealers import open_sealer
 from chains.assembly.workspace import Settings, open_key
 from chains.cli.arguments import Options
@@ -21,10 +22,8 @@ from storage.formats.names import plain_name
 
 def open_verifier(options: Options, settings: Settings, policies: Sequence[OpenedPolicy]) -> Verifier:
     """Return who signs the summaries. Raises :class:`UsageError` for a key that signs their evidence."""
-    from importlib.metadata import version  # noqa: PLC0415 - takes as long as a tenth of the start
-
     key = open_key(options.vsa_key, settings.config)
-    verifier = Verifier(options.verifier_id, version("provenance-chains"), open_sealer(settings.config, key))
+    verifier = Verifier(options.verifier_id, __version__, open_sealer(settings.config, key))
     refuse_shared_key(verifier, policies)
     return verifier
 

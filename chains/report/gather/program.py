@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import version
 from pathlib import Path
 
+from chains import DISTRIBUTION, __version__
 from chains.report.document.format import Tool
 
 _PACKAGES = ("chains", "signers", "storage")
@@ -27,7 +27,7 @@ def this_program() -> Tool:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             lines.update(f"{digest}  {path.relative_to(root).as_posix()}\n".encode(errors="backslashreplace"))
     return {
-        "name": "provenance-chains",
-        "version": version("provenance-chains"),
+        "name": DISTRIBUTION,
+        "version": __version__,
         "digest": f"sha256:{lines.hexdigest()}",
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from chains import DISTRIBUTION, __version__
 from chains.web.render import paths, text, words
 from storage.redacted_url import shown as without_secrets
 
@@ -58,10 +58,7 @@ def environment() -> Environment:
 @cache
 def program() -> str:
     """Return the name of this program with its version."""
-    try:
-        return f"provenance-chains {version('provenance-chains')}"
-    except PackageNotFoundError:
-        return "provenance-chains"
+    return f"{DISTRIBUTION} {__version__}"
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
