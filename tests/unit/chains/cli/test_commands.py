@@ -305,7 +305,7 @@ def completed(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("chains ver", ["verify"]),
+        ("chains ver", ["verify", "version"]),
         ("chains co", ["copy", "controller", "config", "completion"]),
         ("chains keys ", ["generate", "public", "export"]),
         ("chains attest --pass", ["--password-file"]),
